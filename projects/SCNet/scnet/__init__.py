@@ -1,0 +1,19 @@
+"""SCNet for Detectron2: instance segmentation with sample consistency (AAAI 2021).
+
+Importing this package registers its models and data sets with Detectron2.
+"""
+
+from .config import add_scnet_config, get_cfg, get_config_file
+from .data import SCNetDatasetMapper, register_coco_json
+from .meta_arch import SCNet
+from .modeling.roi_heads import SCNetROIHeads
+
+__all__ = [
+    "SCNet",
+    "SCNetDatasetMapper",
+    "SCNetROIHeads",
+    "add_scnet_config",
+    "get_cfg",
+    "get_config_file",
+    "register_coco_json",
+]

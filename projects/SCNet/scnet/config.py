@@ -1,0 +1,90 @@
+"""The configuration keys of SCNet, and where the shipped config files lie."""
+
+from pathlib import Path
+
+import torch
+from detectron2.config import CfgNode as CN
+from detectron2.config import get_cfg as get_detectron2_cfg
+
+CONFIG_DIR = Path(__file__).parent / "configs"
+
+
+def add_scnet_config(cfg: CN) -> None:
+    """Add the keys that Detectron2 does not have, with the paper's values as defaults.
+
+    The cascade, the heads and the semantic branch also use Detectron2's own keys, which
+    ``configs/Base-SCNet-FPN.yaml`` sets: ``MODEL.ROI_BOX_CASCADE_HEAD``, ``MODEL.ROI_MASK_HEAD``,
+    ``MODEL.SEM_SEG_HEAD``.
+    """
+    _C = cfg
+    _C.MODEL.SCNET = CN()
+
+    # alpha_t of Eq. 3: the weight of the box losses of stage t. The mask branch takes its own
+    # weight from these: their sum, beta of Eq. 4, with sample consistency.
+    _C.MODEL.SCNET.STAGE_LOSS_WEIGHTS = (1.0, 0.5, 0.25)
+    # True: every stage appends the ground truth and samples anew, as the authors do.
+    # False: Detectron2's cascade, which samples once and only labels again.
+    _C.MODEL.SCNET.RESAMPLE = True
+    # What is averaged over the stages to give the score of a box: "logits" (the authors) or
+    # "probabilities" (Detectron2).
+    _C.MODEL.SCNET.SCORE_AVERAGE = "logits"
+
+    # Sec. 4.1. True: one deep mask head, trained on the samples of the last box stage alone.
+    # False: one mask head per stage, trained on the samples of its stage (Cascade Mask R-CNN).
+    # MODEL.ROI_MASK_HEAD.NUM_CONV counts the convolutions of one stage in both cases; sample
+    # consistency stacks those of all stages into its one head (3 x 4 = 12).
+    _C.MODEL.SCNET.SAMPLE_CONSISTENCY = True
+    # Sec. 4.2, Fig. 4.
+    _C.MODEL.SCNET.FEATURE_RELAY = True
+
+    # Sec. 4.2, Fig. 5.
+    _C.MODEL.SCNET.GLOBAL_CONTEXT = CN()
+    _C.MODEL.SCNET.GLOBAL_CONTEXT.ENABLED = True
+    _C.MODEL.SCNET.GLOBAL_CONTEXT.IN_FEATURE = "p6"
+    _C.MODEL.SCNET.GLOBAL_CONTEXT.NUM_BLOCKS = 2
+    _C.MODEL.SCNET.GLOBAL_CONTEXT.LOSS_WEIGHT = 3.0  # lambda of Eq. 3
+
+    # The semantic branch; its layers are described by MODEL.SEM_SEG_HEAD, whose LOSS_WEIGHT is
+    # gamma of Eq. 3.
+    _C.MODEL.SCNET.SEMANTIC = CN()
+    _C.MODEL.SCNET.SEMANTIC.ENABLED = True
+    _C.MODEL.SCNET.SEMANTIC.NUM_BLOCKS = 2
+
+    # True: batch norm in the backbone keeps its statistics in training (its gamma and beta
+    # train where the backbone is not frozen), as in the authors' code. Only MODEL.RESNETS.NORM
+    # "BN" is concerned; with "FrozenBN" gamma and beta are constant too.
+    _C.MODEL.SCNET.FREEZE_BN_STATISTICS = True
+
+    # One's own data: COCO json files and, in the same order, the folders of their images.
+    # When given, they are registered and replace DATASETS.TRAIN and DATASETS.TEST.
+    _C.DATASETS.TRAIN_JSON = ()
+    _C.DATASETS.TRAIN_IMAGES = ()
+    _C.DATASETS.TEST_JSON = ()
+    _C.DATASETS.TEST_IMAGES = ()
+
+
+def get_cfg() -> CN:
+    """Detectron2's default config with SCNet's keys.
+
+    ``MODEL.DEVICE`` is "cuda" where PyTorch sees a GPU and "cpu" where it does not.
+    """
+    cfg = get_detectron2_cfg()
+    add_scnet_config(cfg)
+    cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+    return cfg
+
+
+def get_config_file(name: str) -> str:
+    """The path of a config that comes with the package.
+
+    Args:
+        name: a file of ``projects/SCNet/configs``, e.g. "scnet_R_50_FPN_1x_coco.yaml".
+
+    Raises:
+        FileNotFoundError: there is none of that name; the message lists those that exist.
+    """
+    path = CONFIG_DIR / name
+    if not path.is_file():
+        known = sorted(str(p.relative_to(CONFIG_DIR)) for p in CONFIG_DIR.rglob("*.yaml"))
+        raise FileNotFoundError(f"No config '{name}' in {CONFIG_DIR}. There are: {known}")
+    return str(path)

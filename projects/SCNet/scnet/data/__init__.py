@@ -1,0 +1,10 @@
+"""Data sets, their registration, and the mapper. Importing it registers the built-in sets."""
+
+import os
+
+from . import coco_stuff, shapes
+from .coco_json import register_coco_json
+from .mapper import SCNetDatasetMapper
+
+coco_stuff.register_all(os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets")))
+shapes.register_all()

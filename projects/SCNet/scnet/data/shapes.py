@@ -1,0 +1,221 @@
+"""The built-in data set: shapes over textured ground, made on first use, always the same.
+
+It is in COCO format with a semantic map per image, like COCO with its stuff maps, so it goes
+through the same code. Six thing classes differ in outline alone: colour, texture, size,
+rotation and occlusion are drawn at random for each object. Four stuff classes are textures of
+the ground.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from typing import Dict, List, Tuple
+
+import cv2
+import numpy as np
+from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.utils.file_io import PathManager
+from iopath.common.file_io import file_lock, get_cache_dir
+from pycocotools import mask as mask_util
+from tqdm import tqdm
+
+from .coco_json import load
+
+THING_CLASSES = ("disk", "rectangle", "triangle", "star", "ring", "cross")
+STUFF_CLASSES = ("stripes", "checkerboard", "clouds", "slope")
+IGNORE = 255
+NUM_IMAGES = {"train": 1000, "val": 100}
+SIDES = (160, 192, 224)  # heights and widths in pixels
+MAX_OBJECTS = 8
+DIAMETERS = (18, 110)  # pixels
+MIN_VISIBLE = 0.3  # of an object's area; objects hidden more than that are left out
+VERSION = 1  # goes up whenever the pictures change
+
+
+def register_all() -> None:
+    """Register scnet_shapes_train and scnet_shapes_val; nothing is generated yet."""
+    for split in NUM_IMAGES:
+        name = f"scnet_shapes_{split}"
+        root = os.path.join(get_cache_dir(), "scnet", f"shapes_v{VERSION}")
+        files = {
+            "json_file": os.path.join(root, "annotations", f"instances_{split}.json"),
+            "image_root": os.path.join(root, split),
+            "sem_seg_root": os.path.join(root, "stuffthingmaps", split),
+        }
+        MetadataCatalog.get(name).set(
+            thing_classes=list(THING_CLASSES),
+            stuff_classes=list(THING_CLASSES + STUFF_CLASSES),
+            evaluator_type="coco",
+            **files,
+        )
+
+        def load_split(name=name, root=root, files=files):
+            generate(root)
+            return load(name, **files)
+
+        DatasetCatalog.register(name, load_split)
+
+
+def generate(root: str, num_images: Dict[str, int] = NUM_IMAGES) -> None:
+    """Write the data set into the folder ``root``, unless it is there already.
+
+    The folder appears when it is complete, so an interrupted call leaves no half of it.
+    """
+    PathManager.mkdirs(os.path.dirname(root))
+    with file_lock(root):  # several processes may start at once
+        if os.path.isdir(root):
+            return
+        temporary = tempfile.mkdtemp(dir=os.path.dirname(root))
+        try:
+            for split, count in num_images.items():
+                _generate_split(temporary, split, count)
+            os.rename(temporary, root)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _generate_split(root: str, split: str, count: int) -> None:
+    folders = [os.path.join(root, split), os.path.join(root, "stuffthingmaps", split)]
+    for folder in [*folders, os.path.join(root, "annotations")]:
+        os.makedirs(folder, exist_ok=True)
+    images, annotations = [], []
+    for i in tqdm(range(count), desc=f"Generating the data set of shapes ({split})"):
+        seed = [VERSION, list(NUM_IMAGES).index(split), i]
+        image, sem_seg, masks, classes = make_image(np.random.default_rng(seed))
+        name = f"{i:06d}.png"
+        cv2.imwrite(os.path.join(folders[0], name), image)
+        cv2.imwrite(os.path.join(folders[1], name), sem_seg)
+        height, width = sem_seg.shape
+        images.append({"id": i, "file_name": name, "height": height, "width": width})
+        for mask, category in zip(masks, classes):
+            rle = mask_util.encode(np.asfortranarray(mask))
+            annotations.append(
+                {
+                    "id": len(annotations) + 1,
+                    "image_id": i,
+                    "category_id": category + 1,
+                    "iscrowd": 0,
+                    "area": int(mask.sum()),
+                    "bbox": mask_util.toBbox(rle).tolist(),
+                    "segmentation": {"size": rle["size"], "counts": rle["counts"].decode()},
+                }
+            )
+    categories = [{"id": i + 1, "name": name} for i, name in enumerate(THING_CLASSES)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    with open(os.path.join(root, "annotations", f"instances_{split}.json"), "w") as f:
+        json.dump(content, f)
+
+
+def make_image(
+    rng: np.random.Generator,
+) -> Tuple[np.ndarray, np.ndarray, List[np.ndarray], List[int]]:
+    """Draw one image.
+
+    Returns:
+        image (H, W, 3) uint8 BGR; semantic map (H, W) uint8, thing classes first, then stuff,
+        IGNORE along the border between two grounds; per object its visible mask (H, W) uint8 and
+        its class.
+    """
+    height, width = (int(rng.choice(SIDES)) for _ in range(2))
+    image, sem_seg = _ground(rng, height, width)
+
+    outlines, classes = [], []
+    for _ in range(int(rng.integers(1, MAX_OBJECTS + 1))):
+        classes.append(int(rng.integers(len(THING_CLASSES))))
+        outlines.append(_outline(rng, THING_CLASSES[classes[-1]], height, width))
+    visible, covered = [], np.zeros((height, width), np.uint8)
+    for outline in reversed(outlines):  # from the front to the back
+        seen = outline & (1 - covered)
+        if seen.sum() < max(MIN_VISIBLE * outline.sum(), 30):
+            seen = np.zeros_like(seen)  # too little is left of it: it is not drawn at all
+        visible.append(seen)
+        covered |= seen
+    shown = [(m, c) for m, c in zip(reversed(visible), classes) if m.any()]
+
+    for mask, category in shown:
+        texture = _texture(rng, str(rng.choice(["plain", *STUFF_CLASSES])), height, width)
+        image[mask > 0] = texture[mask > 0]
+        sem_seg[mask > 0] = category
+    image = cv2.GaussianBlur(image, (3, 3), 0.7).astype(np.float32)
+    image += rng.normal(0, rng.uniform(2, 8), image.shape)
+    image = np.clip(image, 0, 255).astype(np.uint8)
+    return image, sem_seg, [m for m, _ in shown], [c for _, c in shown]
+
+
+def _ground(rng, height: int, width: int) -> Tuple[np.ndarray, np.ndarray]:
+    """One or two textures, divided by a slanting line."""
+    first, second = rng.choice(len(STUFF_CLASSES), 2, replace=False)
+    y, x = np.mgrid[:height, :width]
+    angle = rng.uniform(0, np.pi)
+    distance = (x - width * rng.uniform(0.2, 0.8)) * np.cos(angle)
+    distance += (y - height * rng.uniform(0.2, 0.8)) * np.sin(angle)
+    side = distance > 0
+    image = _texture(rng, STUFF_CLASSES[first], height, width)
+    image[side] = _texture(rng, STUFF_CLASSES[second], height, width)[side]
+    sem_seg = np.where(side, second, first) + len(THING_CLASSES)
+    sem_seg[np.abs(distance) < 2] = IGNORE
+    return image, sem_seg.astype(np.uint8)
+
+
+def _texture(rng, kind: str, height: int, width: int) -> np.ndarray:
+    """(H, W, 3) uint8: two random colours, mixed by a pattern."""
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    angle, period = rng.uniform(0, np.pi), rng.uniform(6, 24)
+    u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
+    if kind == "stripes":
+        mix = (u // period) % 2
+    elif kind == "checkerboard":
+        mix = (u // period + v // period) % 2
+    elif kind == "clouds":
+        coarse = rng.random((int(height / period) + 2, int(width / period) + 2), np.float32)
+        mix = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    elif kind == "slope":
+        mix = (u - u.min()) / (u.max() - u.min())
+    else:
+        mix = np.zeros((height, width))
+    one, other = rng.uniform(20, 235, (2, 3))
+    return np.clip(one + (other - one) * mix[..., None], 0, 255).astype(np.uint8)
+
+
+def _outline(rng, kind: str, height: int, width: int) -> np.ndarray:
+    """(H, W) uint8, 1 inside a shape of random size, place and rotation."""
+    radius = np.exp(rng.uniform(*np.log(DIAMETERS))) / 2
+    centre = rng.uniform(0.05, 0.95, 2) * (width, height)
+    turn = rng.uniform(0, 2 * np.pi)
+    mask = np.zeros((height, width), np.uint8)
+    if kind in ("disk", "ring"):
+        _fill(mask, centre, _star_points(64, 1, 1, turn) * radius, 1)
+        if kind == "ring":
+            _fill(mask, centre, _star_points(64, 1, 1, turn) * radius * rng.uniform(0.45, 0.6), 0)
+    elif kind == "rectangle":
+        sides = np.array([1, rng.uniform(0.5, 1)])
+        corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * sides / np.hypot(*sides)
+        _fill(mask, centre, _rotate(corners, turn) * radius, 1)
+    elif kind == "triangle":
+        _fill(mask, centre, _star_points(3, 1, 1, turn) * radius, 1)
+    elif kind == "star":
+        _fill(mask, centre, _star_points(10, 1, rng.uniform(0.4, 0.5), turn) * radius, 1)
+    elif kind == "cross":
+        arm = rng.uniform(0.25, 0.35)
+        for bar in ((1, arm), (arm, 1)):
+            corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * bar
+            _fill(mask, centre, _rotate(corners, turn) * radius * 0.95, 1)
+    return mask
+
+
+def _star_points(count: int, outer: float, inner: float, turn: float) -> np.ndarray:
+    """``count`` points around the origin, alternately at two distances."""
+    angles = turn + np.arange(count) * 2 * np.pi / count
+    distances = np.where(np.arange(count) % 2, inner, outer)
+    return np.stack([np.cos(angles), np.sin(angles)], axis=1) * distances[:, None]
+
+
+def _rotate(points: np.ndarray, turn: float) -> np.ndarray:
+    cos, sin = np.cos(turn), np.sin(turn)
+    return points @ np.array([[cos, sin], [-sin, cos]])
+
+
+def _fill(mask: np.ndarray, centre: np.ndarray, points: np.ndarray, value: int) -> None:
+    """Fill a polygon, with its corners to a sixteenth of a pixel."""
+    cv2.fillPoly(mask, [np.round((points + centre) * 16).astype(np.int32)], value, shift=4)

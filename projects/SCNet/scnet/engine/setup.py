@@ -1,0 +1,143 @@
+"""From command line arguments to a checked config and an output directory that may be used."""
+
+import os
+from argparse import Namespace
+from typing import List
+
+from detectron2.config import CfgNode
+from detectron2.engine import default_setup
+from detectron2.utils import comm
+
+from ..config import get_cfg
+from ..data.coco_json import register_coco_json
+
+# What a run leaves behind. A log alone does not make a run: a mistyped command writes one too.
+TRACES = ("last_checkpoint", "metrics.json", "model_final.pth")
+
+
+def setup(args: Namespace) -> CfgNode:
+    """Read the config, register the data sets that it names, set up logging.
+
+    Args:
+        args: of Detectron2's ``default_argument_parser``.
+
+    Returns:
+        the frozen config.
+
+    Raises:
+        FileExistsError: OUTPUT_DIR holds a run, and neither ``--resume`` nor ``--eval-only`` was
+            given; or ``--resume`` would go on with another model than the run's.
+        ValueError: see :func:`check_cfg` and :func:`register_datasets`.
+        FileNotFoundError: a data set's json or images are missing.
+    """
+    cfg = get_cfg()
+    if args.config_file:
+        cfg.merge_from_file(args.config_file)
+    cfg.merge_from_list(args.opts)
+    register_datasets(cfg)
+    check_cfg(cfg)
+    cfg.freeze()
+    comm.synchronize()  # no process may create files before all have looked
+    if args.eval_only:
+        # Evaluation keeps its log and config beside its results: those of the training stay.
+        log_cfg = cfg.clone()
+        log_cfg.defrost()
+        log_cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "inference")
+        default_setup(log_cfg, args)
+    else:
+        check_output_dir(cfg, resume=args.resume)
+        comm.synchronize()
+        default_setup(cfg, args)
+    return cfg
+
+
+def register_datasets(cfg: CfgNode) -> None:
+    """Register the data sets of DATASETS.{TRAIN,TEST}_{JSON,IMAGES}; name them in the config.
+
+    A set is named after its json file and folder, e.g. "my_data/instances_train".
+
+    Raises:
+        ValueError: there is not one folder of images per json.
+        FileNotFoundError: a json file or folder does not exist.
+    """
+    for split in ("TRAIN", "TEST"):
+        jsons, images = cfg.DATASETS[f"{split}_JSON"], cfg.DATASETS[f"{split}_IMAGES"]
+        if len(jsons) != len(images):
+            raise ValueError(
+                f"DATASETS.{split}_JSON names {len(jsons)} files and DATASETS.{split}_IMAGES "
+                f"{len(images)} folders. There must be one folder per json."
+            )
+        names: List[str] = []
+        for json_file, image_root in zip(jsons, images):
+            stem = os.path.splitext(os.path.abspath(json_file))[0]
+            names.append("/".join(stem.split(os.sep)[-2:]))
+            register_coco_json(names[-1], json_file, image_root)
+        if names:
+            cfg.DATASETS[split] = tuple(names)
+
+
+def check_cfg(cfg: CfgNode) -> None:
+    """Find mistakes that would otherwise show up late or never.
+
+    Raises:
+        ValueError: with the key and what to do.
+    """
+    solver = cfg.SOLVER
+    if solver.REFERENCE_WORLD_SIZE and solver.IMS_PER_BATCH % solver.REFERENCE_WORLD_SIZE:
+        raise ValueError(
+            f"SOLVER.IMS_PER_BATCH ({solver.IMS_PER_BATCH}) is not a multiple of "
+            f"SOLVER.REFERENCE_WORLD_SIZE ({solver.REFERENCE_WORLD_SIZE}), the number of GPUs that "
+            "the batch, learning rate and schedule are written for. Set it to 0 to take your own "
+            "values as they are."
+        )
+
+
+def check_output_dir(cfg: CfgNode, resume: bool) -> None:
+    """Refuse to write over a run.
+
+    Raises:
+        FileExistsError: see :func:`setup`.
+    """
+    found = [name for name in TRACES if os.path.exists(os.path.join(cfg.OUTPUT_DIR, name))]
+    if not found:
+        return
+    if not resume:
+        raise FileExistsError(
+            f"OUTPUT_DIR '{cfg.OUTPUT_DIR}' holds a run already ({', '.join(found)}). Continue it "
+            "with --resume, or choose another directory: OUTPUT_DIR path/to/dir."
+        )
+    config_file = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
+    if not os.path.exists(config_file):
+        return
+    before = get_cfg()
+    before.merge_from_file(config_file)
+    changed = [k for k in _changed_keys(before.MODEL, cfg.MODEL, "MODEL") if k not in MAY_CHANGE]
+    if changed:
+        raise FileExistsError(
+            f"--resume would go on with another model than that of the run in '{cfg.OUTPUT_DIR}': "
+            f"{', '.join(changed)} differ from its config.yaml. Choose another OUTPUT_DIR."
+        )
+    if comm.is_main_process() and before.dump() != cfg.dump():
+        _keep_backup(config_file)
+
+
+MAY_CHANGE = ("MODEL.DEVICE", "MODEL.WEIGHTS")
+
+
+def _changed_keys(before: CfgNode, after: CfgNode, prefix: str) -> List[str]:
+    changed = []
+    for key in sorted(before.keys() | after.keys()):
+        old, new = before.get(key), after.get(key)
+        if isinstance(old, CfgNode) and isinstance(new, CfgNode):
+            changed += _changed_keys(old, new, f"{prefix}.{key}")
+        elif old != new:
+            changed.append(f"{prefix}.{key}")
+    return changed
+
+
+def _keep_backup(path: str) -> None:
+    """Rename a file to the first of path.1, path.2, ... that is free."""
+    number = 1
+    while os.path.exists(f"{path}.{number}"):
+        number += 1
+    os.rename(path, f"{path}.{number}")

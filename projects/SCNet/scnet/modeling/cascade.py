@@ -1,0 +1,187 @@
+"""The cascade of box stages (Sec. 3.1), with samples drawn anew at every stage.
+
+Shapes: N images, R regions over all images, K foreground classes, D the length of the box
+head's vector.
+"""
+
+import sys
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+import torch
+from detectron2.config import configurable
+from detectron2.modeling.roi_heads import CascadeROIHeads, ROIHeads
+from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
+from detectron2.structures import Boxes, Instances
+from detectron2.utils.events import get_event_storage
+from torch import Tensor, nn
+
+from .mask_targets import MatchedMasks
+
+
+class Stage(NamedTuple):
+    """What a box stage took in and gave.
+
+    Attributes:
+        proposals: per image, the boxes that were pooled (``proposal_boxes``); in training with
+            their targets (``gt_classes``, ``gt_boxes``, ``gt_masks``) and ``is_gt``, which marks
+            those that are ground truth appended for sampling.
+        box_features: (R, D), the output of the box head.
+        predictions: logits (R, K + 1), the background last, and deltas (R, 4).
+    """
+
+    proposals: List[Instances]
+    box_features: Tensor
+    predictions: Tuple[Tensor, Tensor]
+
+
+class BoxCascade(CascadeROIHeads):
+    """Detectron2's cascade with the choices of the SCNet authors.
+
+    - Ground truth is appended and RoIs are sampled at every stage (``resample``); Detectron2
+      does so once. What was appended for one stage does not go on to the next.
+    - Each stage's losses have a weight (alpha of Eq. 3), and the gradient is not scaled down
+      by the number of stages on its way into the feature maps.
+    - Scores can be averaged over the stages as logits.
+    """
+
+    @configurable
+    def __init__(
+        self, *, resample: bool, score_average: str, stage_loss_weights: List[float], **kwargs
+    ):
+        """
+        Args:
+            resample: see above.
+            score_average: "logits" or "probabilities".
+            stage_loss_weights: alpha, one per stage.
+
+        Raises:
+            ValueError: ``score_average`` is neither, or there is not one weight per stage.
+        """
+        super().__init__(**kwargs)
+        if score_average not in ("logits", "probabilities"):
+            raise ValueError(
+                "MODEL.SCNET.SCORE_AVERAGE must be 'logits' or 'probabilities', "
+                f"not '{score_average}'."
+            )
+        if len(stage_loss_weights) != self.num_cascade_stages:
+            raise ValueError(
+                f"MODEL.SCNET.STAGE_LOSS_WEIGHTS has {len(stage_loss_weights)} values for "
+                f"{self.num_cascade_stages} stages (MODEL.ROI_BOX_CASCADE_HEAD.IOUS)."
+            )
+        self.resample = resample
+        self.score_average = score_average
+        for predictor, weight in zip(self.box_predictor, stage_loss_weights):
+            box_reg = predictor.loss_weight.get("loss_box_reg", 1.0)
+            predictor.loss_weight = {"loss_cls": weight, "loss_box_reg": weight * box_reg}
+        self.samplers = [self._build_sampler(k) for k in range(self.num_cascade_stages)]
+
+    @classmethod
+    def from_config(cls, cfg, input_shape):
+        ret = super().from_config(cfg, input_shape)
+        ret["resample"] = cfg.MODEL.SCNET.RESAMPLE
+        ret["score_average"] = cfg.MODEL.SCNET.SCORE_AVERAGE
+        ret["stage_loss_weights"] = cfg.MODEL.SCNET.STAGE_LOSS_WEIGHTS
+        return ret
+
+    @classmethod
+    def _init_box_head(cls, cfg, input_shape):
+        ret = super()._init_box_head(cfg, input_shape)
+        for head in ret["box_heads"]:
+            for fc in head.fcs:  # as the authors do; Detectron2 takes fan-in alone
+                nn.init.xavier_uniform_(fc.weight)
+        return ret
+
+    def _build_sampler(self, stage: int) -> ROIHeads:
+        """Detectron2's labelling and sampling with the IoU threshold of one stage."""
+        sample = self.resample or stage == 0
+        return ROIHeads(
+            num_classes=self.num_classes,
+            batch_size_per_image=self.batch_size_per_image if sample else sys.maxsize,
+            positive_fraction=self.positive_fraction if sample else 1.0,
+            proposal_matcher=self.proposal_matchers[stage],
+            proposal_append_gt=self.proposal_append_gt and sample,
+        )
+
+    def run_cascade(
+        self,
+        features: Dict[str, Tensor],
+        proposals: List[Instances],
+        targets: Optional[List[Instances]] = None,
+    ) -> List[Stage]:
+        """Run all box stages.
+
+        Args:
+            features: maps by name.
+            proposals: per image, those of the RPN.
+            targets: per image, the ground truth; in training only.
+
+        Returns:
+            the stages, in order.
+        """
+        maps = [features[name] for name in self.box_in_features]
+        image_sizes = [p.image_size for p in proposals]
+        boxes = [p.proposal_boxes.tensor for p in proposals]
+        if self.training:
+            targets = [_sampling_targets(t) for t in targets]
+        stages = []
+        for k in range(self.num_cascade_stages):
+            proposals = self._create_proposals_from_boxes(boxes, image_sizes)
+            if self.training:
+                for p in proposals:
+                    p.objectness_logits = p.proposal_boxes.tensor.new_zeros(len(p))
+                    p.is_gt = torch.zeros(len(p), dtype=torch.bool, device=boxes[0].device)
+                with get_event_storage().name_scope(f"stage{k}"):
+                    proposals = self.samplers[k].label_and_sample_proposals(proposals, targets)
+            box_features = self.box_features(maps, [p.proposal_boxes for p in proposals], k)
+            predictions = self.box_predictor[k](box_features)
+            stages.append(Stage(proposals, box_features, predictions))
+            boxes = self.box_predictor[k].predict_boxes(predictions, proposals)
+            if self.training and self.resample:
+                boxes = [b[~p.is_gt] for b, p in zip(boxes, proposals)]
+        return stages
+
+    def box_features(self, maps: List[Tensor], boxes: List[Boxes], stage: int) -> Tensor:
+        """The vectors (R, D) that the box head of a stage makes of boxes, given per image."""
+        return self.box_head[stage](self.box_pooler(maps, boxes))
+
+    def box_losses(self, stages: List[Stage]) -> Dict[str, Tensor]:
+        """``loss_cls_stage{t}`` and ``loss_box_reg_stage{t}``, weighted by alpha (Eq. 3)."""
+        losses = {}
+        for k, stage in enumerate(stages):
+            with get_event_storage().name_scope(f"stage{k}"):
+                stage_losses = self.box_predictor[k].losses(stage.predictions, stage.proposals)
+            losses.update({f"{name}_stage{k}": loss for name, loss in stage_losses.items()})
+        return losses
+
+    def box_inference(self, stages: List[Stage]) -> List[Instances]:
+        """The detections: boxes of the last stage, scores averaged over all (Sec. 5.1).
+
+        Returns:
+            per image, Instances with ``pred_boxes``, ``scores`` and ``pred_classes``, after
+            non-maximum suppression.
+        """
+        predictor, last = self.box_predictor[-1], stages[-1]
+        logits = torch.stack([stage.predictions[0] for stage in stages])
+        if self.score_average == "logits":
+            scores = logits.mean(dim=0).softmax(dim=-1)
+        else:
+            scores = logits.softmax(dim=-1).mean(dim=0)
+        instances, _ = fast_rcnn_inference(
+            predictor.predict_boxes(last.predictions, last.proposals),
+            scores.split([len(p) for p in last.proposals]),
+            [p.image_size for p in last.proposals],
+            predictor.test_score_thresh,
+            predictor.test_nms_thresh,
+            predictor.test_topk_per_image,
+        )
+        return instances
+
+
+def _sampling_targets(targets: Instances) -> Instances:
+    """What sampling copies to each RoI: a shallow copy of the ground truth of one image, its
+    masks by reference, and the mark that tells appended ground truth from proposals."""
+    fields = dict(targets.get_fields())
+    index = torch.arange(len(targets), device=targets.gt_boxes.device)
+    if "gt_masks" in fields:
+        fields["gt_masks"] = MatchedMasks(fields["gt_masks"], index)
+    return Instances(targets.image_size, **fields, is_gt=torch.ones_like(index, dtype=torch.bool))

@@ -1,0 +1,26 @@
+"""The residual block that the mask head, the semantic head and the global context share."""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with a skip connection: x + conv(relu(conv(x))).
+
+    The paper asks for "a skip connect after every two convolution layers" (Sec. 4.1). As in the
+    authors' code there is no normalisation and no activation after the sum.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        return x + self.conv2(F.relu(self.conv1(x)))
+
+
+def residual_blocks(channels: int, num_blocks: int) -> nn.Sequential:
+    """A sequence of ``num_blocks`` residual blocks."""
+    return nn.Sequential(*(ResidualBlock(channels) for _ in range(num_blocks)))

@@ -1,0 +1,115 @@
+"""The mask branch: which RoIs train which mask head, and how features reach it.
+
+Shapes: N images, R regions over all images, D the length of the box head's vector, (C, S, S)
+the RoI features of the mask heads, K foreground classes, M the side of the predicted masks.
+"""
+
+from typing import Dict, List, Optional
+
+import torch
+from detectron2.modeling.roi_heads.mask_head import mask_rcnn_inference, mask_rcnn_loss
+from detectron2.modeling.roi_heads.roi_heads import select_foreground_proposals
+from detectron2.structures import Boxes, Instances
+from torch import Tensor, nn
+
+from .cascade import Stage
+from .context_pooler import ContextPooler
+
+
+class MaskBranch(nn.Module):
+    """Mask heads, each bound to a box stage.
+
+    Head h trains on the positive samples of box stage ``stages[h]`` and, with feature relay,
+    gets that stage's box features. At inference all heads see the final boxes, and their
+    probabilities are averaged. So
+
+    - ``stages=[2]`` is effective sample consistency: one head, the last stage (Fig. 2c, 3b);
+    - ``stages=[0, 1, 2]`` is Cascade Mask R-CNN (Fig. 2a).
+    """
+
+    def __init__(
+        self,
+        *,
+        in_features: List[str],
+        pooler: ContextPooler,
+        heads: List[nn.Module],
+        stages: List[int],
+        loss_weights: List[float],
+        num_classes: int,
+        relays: Optional[List[nn.Module]] = None,
+        vis_period: int = 0,
+    ):
+        """
+        Args:
+            in_features: names of the feature maps that the pooler takes.
+            pooler: RoI features for all heads.
+            heads: mask heads of Detectron2's kind: ``head.layers`` gives logits.
+            stages: the box stage of each head.
+            loss_weights: of each head: alpha_t of its stage (Eq. 3), or beta (Eq. 4).
+            num_classes: K, also the label of background RoIs.
+            relays: one FeatureRelay per head, or None.
+            vis_period: steps between pictures of mask targets in TensorBoard; 0 for none.
+        """
+        super().__init__()
+        if not len(heads) == len(stages) == len(loss_weights) == len(relays or heads):
+            raise ValueError("There must be one stage, one loss weight and one relay per head.")
+        self.in_features = in_features
+        self.pooler = pooler
+        self.heads = nn.ModuleList(heads)
+        self.stages = stages
+        self.loss_weights = loss_weights
+        self.num_classes = num_classes
+        self.relays = nn.ModuleList(relays) if relays else None
+        self.vis_period = vis_period
+
+    def losses(self, features: Dict[str, Tensor], stages: List[Stage]) -> Dict[str, Tensor]:
+        """
+        Args:
+            features: maps by name.
+            stages: what the box cascade did, stage by stage, with ``gt_masks`` in its proposals.
+
+        Returns:
+            ``loss_mask``, or ``loss_mask_stage{t}`` if there are several heads. A head without
+            positive samples has a loss of zero, which still reaches all its parameters.
+        """
+        losses = {}
+        for h, t in enumerate(self.stages):
+            positives, is_positive = select_foreground_proposals(
+                stages[t].proposals, self.num_classes
+            )
+            x = self._pool(features, [p.proposal_boxes for p in positives])
+            if self.relays:
+                x = x + self.relays[h](stages[t].box_features[torch.cat(is_positive)])
+            loss = mask_rcnn_loss(self.heads[h].layers(x), positives, self.vis_period)
+            name = "loss_mask" if len(self.heads) == 1 else f"loss_mask_stage{t}"
+            losses[name] = self.loss_weights[h] * loss
+        return losses
+
+    def inference(
+        self,
+        features: Dict[str, Tensor],
+        instances: List[Instances],
+        box_features: Optional[List[Tensor]] = None,
+    ) -> List[Instances]:
+        """
+        Args:
+            features: maps by name.
+            instances: per image, the final boxes with ``pred_boxes`` and ``pred_classes``.
+            box_features: (R, D) per head, of the final boxes; needed with feature relay.
+
+        Returns:
+            the same instances with ``pred_masks`` (R_i, 1, M, M), probabilities of the predicted
+            class within the box.
+        """
+        x = self._pool(features, [i.pred_boxes for i in instances])
+        probabilities = []
+        for h, head in enumerate(self.heads):
+            relay = self.relays[h](box_features[h]) if self.relays else 0
+            mask_rcnn_inference(head.layers(x + relay), instances)
+            probabilities.append([i.pred_masks for i in instances])
+        for instance, per_head in zip(instances, zip(*probabilities)):
+            instance.pred_masks = torch.stack(per_head).mean(dim=0)
+        return instances
+
+    def _pool(self, features: Dict[str, Tensor], boxes: List[Boxes]) -> Tensor:
+        return self.pooler([features[name] for name in self.in_features], boxes)

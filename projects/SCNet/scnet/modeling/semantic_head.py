@@ -1,0 +1,124 @@
+"""The semantic branch: a segmentation of the whole image, and an embedding of it for the RoIs.
+
+Shapes: N images, C channels, K semantic classes, (H, W) the size of the level that has the
+head's stride (the padded image divided by 8).
+"""
+
+from typing import Dict, Tuple
+
+import fvcore.nn.weight_init as weight_init
+from detectron2.config import configurable
+from detectron2.layers import Conv2d, ShapeSpec
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from .layers import residual_blocks
+
+
+class SemanticHead(nn.Module):
+    """Fuses all levels of the feature pyramid and predicts semantic classes.
+
+    It is the semantic branch of Hybrid Task Cascade, which the paper uses in all its cascades
+    (Sec. 5.2), with residual blocks in place of plain convolutions, as in the authors' code.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: Dict[str, ShapeSpec],
+        *,
+        num_classes: int,
+        channels: int,
+        num_blocks: int,
+        stride: int,
+        loss_weight: float,
+        ignore_value: int,
+    ):
+        """
+        Args:
+            input_shape: the levels to fuse, by name.
+            num_classes: K, stuff and things together.
+            channels: C of the layers and of the embedding; that of the levels too.
+            num_blocks: residual blocks after the fusion.
+            stride: at which the levels are fused; one of them must have it.
+            loss_weight: gamma of Eq. 3.
+            ignore_value: pixels of the target with this value do not count.
+
+        Raises:
+            ValueError: no level has the stride.
+        """
+        super().__init__()
+        self.in_features = list(input_shape)
+        self.stride = stride
+        self.num_classes = num_classes
+        self.loss_weight = loss_weight
+        self.ignore_value = ignore_value
+        strides = {name: shape.stride for name, shape in input_shape.items()}
+        if stride not in strides.values():
+            raise ValueError(
+                f"MODEL.SEM_SEG_HEAD.COMMON_STRIDE is {stride}, but the strides of "
+                f"MODEL.SEM_SEG_HEAD.IN_FEATURES are {strides}."
+            )
+        self.fusion_level = next(name for name, s in strides.items() if s == stride)
+        self.lateral_convs = nn.ModuleDict(
+            {
+                name: Conv2d(shape.channels, channels, kernel_size=1, activation=F.relu)
+                for name, shape in input_shape.items()
+            }
+        )
+        self.blocks = residual_blocks(channels, num_blocks)
+        self.predictor = Conv2d(channels, num_classes, kernel_size=1)
+        self.embedding = Conv2d(channels, channels, kernel_size=1, activation=F.relu)
+        for layer in [*self.lateral_convs.values(), self.embedding]:
+            weight_init.c2_msra_fill(layer)
+        # The authors scale the predictor's initial weights with 1 / sqrt(K), too. Fitting for
+        # COCO's 183 classes, it lets training from two or three classes start with logits so
+        # large that it diverges.
+        nn.init.normal_(self.predictor.weight, std=0.01)
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: Dict[str, ShapeSpec]):
+        return {
+            "input_shape": {name: input_shape[name] for name in cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES},
+            "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
+            "channels": cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM,
+            "num_blocks": cfg.MODEL.SCNET.SEMANTIC.NUM_BLOCKS,
+            "stride": cfg.MODEL.SEM_SEG_HEAD.COMMON_STRIDE,
+            "loss_weight": cfg.MODEL.SEM_SEG_HEAD.LOSS_WEIGHT,
+            "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,
+        }
+
+    def forward(self, features: Dict[str, Tensor]) -> Tuple[Tensor, Tensor]:
+        """
+        Returns:
+            logits (N, K, H, W) and embedding (N, C, H, W).
+        """
+        size = features[self.fusion_level].shape[-2:]
+        # Every level is resized before its 1x1 convolution: after it would be cheaper, but the
+        # ReLU in between makes the two differ.
+        fused = sum(
+            self.lateral_convs[name](
+                F.interpolate(features[name], size=size, mode="bilinear", align_corners=True)
+            )
+            for name in self.in_features
+        )
+        x = self.blocks(fused)
+        return self.predictor(x), self.embedding(x)
+
+    def losses(self, logits: Tensor, targets: Tensor) -> Dict[str, Tensor]:
+        """Cross entropy, averaged over the pixels that carry a label.
+
+        Args:
+            logits: (N, K, H, W).
+            targets: (N, H * stride, W * stride), class indices at the size of the padded image.
+                The pixels at multiples of the stride are compared.
+
+        Returns:
+            ``loss_sem_seg``; zero, with zero gradients, if no pixel is labelled.
+        """
+        targets = targets[:, :: self.stride, :: self.stride]
+        total = F.cross_entropy(
+            logits.float(), targets, ignore_index=self.ignore_value, reduction="sum"
+        )
+        num_labelled = (targets != self.ignore_value).sum().clamp(min=1)
+        return {"loss_sem_seg": self.loss_weight * total / num_labelled}
