@@ -3,6 +3,7 @@
 Importing this package registers its models and data sets with Detectron2.
 """
 
+from . import checkpoint
 from .config import add_scnet_config, get_cfg, get_config_file
 from .data import SCNetDatasetMapper, register_coco_json
 from .meta_arch import SCNet

@@ -55,6 +55,9 @@ def add_scnet_config(cfg: CN) -> None:
     # "BN" is concerned; with "FrozenBN" gamma and beta are constant too.
     _C.MODEL.SCNET.FREEZE_BN_STATISTICS = True
 
+    # "SGD" (the paper, Sec. 5.1) or "AdamW", which needs fewer steps when nothing is pretrained.
+    _C.SOLVER.OPTIMIZER = "SGD"
+
     # One's own data: COCO json files and, in the same order, the folders of their images.
     # When given, they are registered and replace DATASETS.TRAIN and DATASETS.TEST.
     _C.DATASETS.TRAIN_JSON = ()

@@ -7,26 +7,18 @@ from typing import Dict, Iterator, Tuple
 
 from torch import Tensor
 
+from .resnet import resnet_modules
+
 # Our names -> the reference's, for whole modules; parameters keep the last part of their name.
 NUM_STAGES = 3
-MAX_RESNET_BLOCKS = 36  # of one ResNet stage: R-152 has the most
 MAX_RESIDUAL_BLOCKS = 6  # of one head: the mask head has the most
 NUM_LEVELS = 5  # P2 to P6
 
 
 def _modules() -> Iterator[Tuple[str, str]]:
     """All modules that have parameters, as (reference's name, our name)."""
-    yield "backbone.conv1", "backbone.bottom_up.stem.conv1"
-    yield "backbone.bn1", "backbone.bottom_up.stem.conv1.norm"
-    for layer in range(1, 5):
-        for block in range(MAX_RESNET_BLOCKS):
-            theirs = f"backbone.layer{layer}.{block}"
-            ours = f"backbone.bottom_up.res{layer + 1}.{block}"
-            for conv in (1, 2, 3):
-                yield f"{theirs}.conv{conv}", f"{ours}.conv{conv}"
-                yield f"{theirs}.bn{conv}", f"{ours}.conv{conv}.norm"
-            yield f"{theirs}.downsample.0", f"{ours}.shortcut"
-            yield f"{theirs}.downsample.1", f"{ours}.shortcut.norm"
+    for theirs, ours in resnet_modules():
+        yield f"backbone.{theirs}", f"backbone.bottom_up.{ours}"
     for level in range(4):
         yield f"neck.lateral_convs.{level}.conv", f"backbone.fpn_lateral{level + 2}"
         yield f"neck.fpn_convs.{level}.conv", f"backbone.fpn_output{level + 2}"

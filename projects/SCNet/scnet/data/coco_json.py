@@ -89,3 +89,31 @@ def load(
                     f"its image '{record['file_name']}'. {help_text}".rstrip()
                 )
     return records
+
+
+def class_names(cfg) -> List[str]:
+    """The names of the classes, from the first of ``DATASETS.TEST``.
+
+    Raises:
+        ValueError: there is not one name per class of ``MODEL.ROI_HEADS.NUM_CLASSES``.
+    """
+    name = cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else None
+    names = MetadataCatalog.get(name).get("thing_classes") if name else None
+    if names is None and name in DatasetCatalog:
+        DatasetCatalog.get(name)  # reads the json, which has them
+        names = MetadataCatalog.get(name).get("thing_classes")
+    check_num_classes(cfg, name, names or [])
+    return names
+
+
+def check_num_classes(cfg, name: str, names: List[str]) -> None:
+    """Compare the classes of a data set with those of the model.
+
+    Raises:
+        ValueError: their numbers differ.
+    """
+    if len(names) != cfg.MODEL.ROI_HEADS.NUM_CLASSES:
+        raise ValueError(
+            f"Data set '{name}' has {len(names)} classes {names[:10]}, but the model has "
+            f"MODEL.ROI_HEADS.NUM_CLASSES {cfg.MODEL.ROI_HEADS.NUM_CLASSES}."
+        )

@@ -26,9 +26,9 @@ THING_CLASSES = ("disk", "rectangle", "triangle", "star", "ring", "cross")
 STUFF_CLASSES = ("stripes", "checkerboard", "clouds", "slope")
 IGNORE = 255
 NUM_IMAGES = {"train": 1000, "val": 100}
-SIDES = (160, 192, 224)  # heights and widths in pixels
-MAX_OBJECTS = 8
-DIAMETERS = (18, 110)  # pixels
+SIDES = (128, 160, 192)  # heights and widths in pixels
+MAX_OBJECTS = 6
+DIAMETERS = (20, 100)  # pixels
 MIN_VISIBLE = 0.3  # of an object's area; objects hidden more than that are left out
 VERSION = 1  # goes up whenever the pictures change
 
@@ -159,7 +159,7 @@ def _ground(rng, height: int, width: int) -> Tuple[np.ndarray, np.ndarray]:
 
 
 def _texture(rng, kind: str, height: int, width: int) -> np.ndarray:
-    """(H, W, 3) uint8: two random colours, mixed by a pattern."""
+    """(H, W, 3) uint8: a pattern of two random colours."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), rng.uniform(6, 24)
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
@@ -174,8 +174,9 @@ def _texture(rng, kind: str, height: int, width: int) -> np.ndarray:
         mix = (u - u.min()) / (u.max() - u.min())
     else:
         mix = np.zeros((height, width))
-    one, other = rng.uniform(20, 235, (2, 3))
-    return np.clip(one + (other - one) * mix[..., None], 0, 255).astype(np.uint8)
+    colour = rng.uniform(20, 235, 3)
+    change = rng.uniform(30, 100, 3) * rng.choice([-1, 1], 3)
+    return np.clip(colour + change * mix[..., None], 0, 255).astype(np.uint8)
 
 
 def _outline(rng, kind: str, height: int, width: int) -> np.ndarray:

@@ -1,4 +1,4 @@
 """Training and evaluation, on Detectron2's ``DefaultTrainer`` and ``COCOEvaluator``."""
 
-from .setup import setup
+from .setup import register_datasets, setup
 from .trainer import Trainer

@@ -4,13 +4,21 @@ import json
 import os
 from typing import Dict
 
-from detectron2.data import build_detection_train_loader
+import torch
+from detectron2.data import (
+    MetadataCatalog,
+    build_detection_test_loader,
+    build_detection_train_loader,
+)
 from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import COCOEvaluator
+from detectron2.solver import get_default_optimizer_params
+from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
 from tabulate import tabulate
 
 from ..data import SCNetDatasetMapper
+from ..data.coco_json import check_num_classes
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
@@ -19,8 +27,41 @@ class Trainer(DefaultTrainer):
     """See :class:`detectron2.engine.DefaultTrainer`."""
 
     @classmethod
+    def build_optimizer(cls, cfg, model):
+        """Detectron2's SGD, or AdamW with the same settings per parameter.
+
+        Raises:
+            ValueError: ``SOLVER.OPTIMIZER`` is neither.
+        """
+        if cfg.SOLVER.OPTIMIZER == "SGD":
+            return super().build_optimizer(cfg, model)
+        if cfg.SOLVER.OPTIMIZER != "AdamW":
+            raise ValueError(
+                f"SOLVER.OPTIMIZER must be 'SGD' or 'AdamW', not '{cfg.SOLVER.OPTIMIZER}'."
+            )
+        params = get_default_optimizer_params(
+            model,
+            base_lr=cfg.SOLVER.BASE_LR,
+            weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+            bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+            weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+        )
+        return maybe_add_gradient_clipping(cfg, torch.optim.AdamW)(params, lr=cfg.SOLVER.BASE_LR)
+
+    @classmethod
     def build_train_loader(cls, cfg):
-        return build_detection_train_loader(cfg, mapper=SCNetDatasetMapper(cfg, True))
+        loader = build_detection_train_loader(cfg, mapper=SCNetDatasetMapper(cfg, True))
+        for name in cfg.DATASETS.TRAIN:
+            check_num_classes(cfg, name, MetadataCatalog.get(name).thing_classes)
+        return loader
+
+    @classmethod
+    def build_test_loader(cls, cfg, dataset_name):
+        mapper = SCNetDatasetMapper(cfg, False)
+        loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        check_num_classes(cfg, dataset_name, MetadataCatalog.get(dataset_name).thing_classes)
+        return loader
 
     @classmethod
     def build_evaluator(cls, cfg, dataset_name):

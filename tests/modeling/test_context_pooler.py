@@ -1,0 +1,83 @@
+import itertools
+
+import pytest
+import torch
+from detectron2.modeling.poolers import ROIPooler
+from detectron2.structures import Boxes
+
+from scnet.modeling.context_pooler import GLOBAL_CONTEXT, SEMANTIC, ContextPooler
+
+LEVELS = {"p2": 4, "p3": 8}
+BOXES = [
+    Boxes(torch.tensor([[3.0, 5.0, 30.0, 41.0], [8.0, 8.0, 56.0, 24.0]])),
+    Boxes(torch.tensor([[0.0, 0.0, 64.0, 64.0]])),
+]
+
+
+def make_pooler(extra, size=7):
+    scales = tuple(1 / s for s in LEVELS.values())
+    plain = ROIPooler(size, scales, sampling_ratio=0, pooler_type="ROIAlignV2")
+    names = [*LEVELS, *extra]
+    return plain, ContextPooler(plain, names, semantic_stride=8, semantic_size=14)
+
+
+def make_maps():
+    maps = {name: torch.randn(2, 3, 64 // s, 64 // s) for name, s in LEVELS.items()}
+    maps[SEMANTIC] = torch.randn(2, 3, 8, 8)
+    maps[GLOBAL_CONTEXT] = torch.randn(2, 3, 1, 1)
+    return maps
+
+
+def bilinear(feature, y, x):
+    """Feature (C, H, W) at a point, clamped to the map; a slow reference of RoIAlign's sampling."""
+    y, x = max(y, 0.0), max(x, 0.0)
+    height, width = feature.shape[1:]
+    y0, x0 = min(int(y), height - 1), min(int(x), width - 1)
+    y1, x1 = min(y0 + 1, height - 1), min(x0 + 1, width - 1)
+    dy, dx = (0.0 if y0 == height - 1 else y - y0), (0.0 if x0 == width - 1 else x - x0)
+    top = feature[:, y0, x0] * (1 - dx) + feature[:, y0, x1] * dx
+    bottom = feature[:, y1, x0] * (1 - dx) + feature[:, y1, x1] * dx
+    return top * (1 - dy) + bottom * dy
+
+
+def semantic_reference(feature, box, size=14, stride=8, average_to=7):
+    """One sample per bin (all boxes here are under 14 cells), then the mean of 2x2 bins."""
+    x1, y1, x2, y2 = (v / stride - 0.5 for v in box.tolist())
+    out = torch.zeros(feature.shape[0], size, size)
+    for i, j in itertools.product(range(size), repeat=2):
+        y = y1 + (i + 0.5) * (y2 - y1) / size
+        x = x1 + (j + 0.5) * (x2 - x1) / size
+        out[:, i, j] = bilinear(feature, y, x)
+    step = size // average_to
+    return out.unflatten(1, (-1, step)).unflatten(3, (-1, step)).mean(dim=(2, 4))
+
+
+@pytest.mark.parametrize("size", [7, 14])
+def test_sum_of_levels_semantic_and_context(size):
+    maps = make_maps()
+    plain, pooler = make_pooler([SEMANTIC, GLOBAL_CONTEXT], size)
+    out = pooler(list(maps.values()), BOXES)
+    expected = plain([maps["p2"], maps["p3"]], BOXES)
+    for r, (image, box) in enumerate([(0, BOXES[0][0]), (0, BOXES[0][1]), (1, BOXES[1][0])]):
+        semantic = semantic_reference(maps[SEMANTIC][image], box.tensor[0], average_to=size)
+        expected[r] += semantic + maps[GLOBAL_CONTEXT][image]
+    torch.testing.assert_close(out, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("extra", [[], [SEMANTIC], [GLOBAL_CONTEXT]])
+def test_what_is_left_out_is_not_added(extra):
+    maps = make_maps()
+    plain, pooler = make_pooler(extra)
+    _, full = make_pooler([SEMANTIC, GLOBAL_CONTEXT])
+    for name in (SEMANTIC, GLOBAL_CONTEXT):
+        if name not in extra:
+            maps[name] = torch.zeros_like(maps[name])
+    expected = full(list(maps.values()), BOXES)
+    out = pooler([maps[name] for name in pooler.in_features], BOXES)
+    torch.testing.assert_close(out, expected)
+
+
+def test_no_boxes():
+    _, pooler = make_pooler([SEMANTIC, GLOBAL_CONTEXT])
+    empty = [Boxes(torch.zeros(0, 4))] * 2
+    assert pooler(list(make_maps().values()), empty).shape == (0, 3, 7, 7)

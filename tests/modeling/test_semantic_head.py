@@ -1,0 +1,76 @@
+import pytest
+import torch
+from detectron2.layers import ShapeSpec
+from torch.nn import functional as F
+
+from scnet.modeling.semantic_head import SemanticHead
+
+STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
+
+
+def make_head(**kwargs):
+    shapes = {name: ShapeSpec(channels=3, stride=stride) for name, stride in STRIDES.items()}
+    defaults = dict(
+        num_classes=5, channels=3, num_blocks=2, stride=8, loss_weight=0.2, ignore_value=255
+    )
+    return SemanticHead(shapes, **{**defaults, **kwargs})
+
+
+def make_features(height=64, width=128, images=2):
+    return {n: torch.randn(images, 3, height // s, width // s) for n, s in STRIDES.items()}
+
+
+def test_levels_are_resized_then_convolved_then_summed():
+    head, features = make_head(), make_features()
+    logits, embedding = head(features)
+    assert logits.shape == (2, 5, 8, 16)
+    assert embedding.shape == (2, 3, 8, 16)
+    fused = 0
+    for name, x in features.items():
+        conv = head.lateral_convs[name]
+        x = F.interpolate(x, (8, 16), mode="bilinear", align_corners=True)
+        x = torch.einsum("oc,nchw->nohw", conv.weight[..., 0, 0], x)
+        fused = fused + (x + conv.bias[:, None, None]).clamp(min=0)
+    x = head.blocks(fused)
+    torch.testing.assert_close(logits, head.predictor(x))
+    assert (embedding >= 0).all() and (embedding > 0).any()
+
+
+def test_every_level_matters():
+    head, features = make_head(), make_features()
+    before = head(features)[0]
+    for name in features:
+        changed = {**features, name: features[name] + 1}
+        assert not torch.allclose(head(changed)[0], before), name
+
+
+def test_loss_is_the_mean_over_labelled_pixels_at_an_eighth():
+    head = make_head(loss_weight=0.2)
+    logits = torch.randn(2, 5, 3, 4)
+    targets = torch.full((2, 24, 32), 4)  # all but the pixels at multiples of 8 is decoy
+    small = torch.randint(0, 5, (2, 3, 4))
+    small[0, 0, :2] = 255
+    targets[:, ::8, ::8] = small
+    total, count = 0.0, 0
+    for n in range(2):
+        for i in range(3):
+            for j in range(4):
+                if small[n, i, j] != 255:
+                    total -= logits[n, :, i, j].log_softmax(0)[small[n, i, j]]
+                    count += 1
+    assert count == 22
+    torch.testing.assert_close(head.losses(logits, targets)["loss_sem_seg"], 0.2 * total / count)
+
+
+def test_nothing_labelled_gives_zero_loss_and_gradient():
+    head = make_head()
+    logits, _ = head(make_features())
+    loss = head.losses(logits, torch.full((2, 64, 128), 255))["loss_sem_seg"]
+    loss.backward()
+    assert loss == 0
+    assert head.predictor.weight.grad.abs().sum() == 0
+
+
+def test_stride_without_level_is_refused():
+    with pytest.raises(ValueError, match="COMMON_STRIDE is 2"):
+        make_head(stride=2)

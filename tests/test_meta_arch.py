@@ -1,0 +1,156 @@
+"""The whole model: every combination of its parts, and every way in which a batch can be empty."""
+
+import itertools
+
+import pytest
+import torch
+from detectron2.utils.events import EventStorage
+
+PARTS = {
+    "consistency": "MODEL.SCNET.SAMPLE_CONSISTENCY",
+    "relay": "MODEL.SCNET.FEATURE_RELAY",
+    "context": "MODEL.SCNET.GLOBAL_CONTEXT.ENABLED",
+    "semantic": "MODEL.SCNET.SEMANTIC.ENABLED",
+}
+
+
+def training_step(model, batch):
+    model.train()
+    model.zero_grad()
+    with EventStorage():
+        losses = model(batch)
+    sum(losses.values()).backward()
+    assert all(torch.isfinite(loss) for loss in losses.values()), losses
+    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert not without, f"no gradient: {without}"
+    return losses
+
+
+def detect(model, batch):
+    model.eval()
+    with torch.no_grad():
+        return [x["instances"] for x in model(batch)]
+
+
+@pytest.mark.parametrize("on", itertools.product([True, False], repeat=4))
+def test_every_combination_trains_and_tests(tiny_cfg, make_model, make_batch, on):
+    switches = dict(zip(PARTS, on))
+    tiny_cfg.merge_from_list([x for part, key in PARTS.items() for x in (key, switches[part])])
+    model, batch = make_model(tiny_cfg), make_batch(tiny_cfg, [[0, 1], [5]])
+    losses = training_step(model, batch)
+
+    expected = {"loss_rpn_cls", "loss_rpn_loc"}
+    expected |= {f"loss_{kind}_stage{k}" for kind in ("cls", "box_reg") for k in range(3)}
+    expected |= {"loss_mask"} if switches["consistency"] else {f"loss_mask_stage{k}" for k in range(3)}
+    expected |= {"loss_sem_seg"} if switches["semantic"] else set()
+    expected |= {"loss_global_context"} if switches["context"] else set()
+    assert set(losses) == expected
+
+    names = {name.split(".")[0] for name, _ in model.named_parameters()}
+    assert ("semantic_head" in names) == switches["semantic"]
+    assert ("global_context_head" in names) == switches["context"]
+    relays = [n for n, _ in model.named_parameters() if ".relays." in n]
+    assert len(relays) == switches["relay"] * (1 if switches["consistency"] else 3) * 2
+
+    for instances, x in zip(detect(model, batch), batch):
+        assert instances.pred_masks.shape[1:] == (x["height"], x["width"])
+
+
+@pytest.mark.parametrize("consistency", [True, False])
+@pytest.mark.parametrize("classes", [[[], [2]], [[], []]])
+def test_images_without_objects(tiny_cfg, make_model, make_batch, classes, consistency):
+    tiny_cfg.MODEL.SCNET.SAMPLE_CONSISTENCY = consistency
+    losses = training_step(make_model(tiny_cfg), make_batch(tiny_cfg, classes))
+    if classes == [[], []]:
+        masks = [loss for name, loss in losses.items() if name.startswith("loss_mask")]
+        assert all(loss == 0 for loss in masks)
+        assert losses["loss_box_reg_stage0"] == 0
+
+
+def test_images_without_objects_as_detectron2s_mapper_gives_them(tiny_cfg, make_model, make_batch):
+    batch = make_batch(tiny_cfg, [[], [1]])
+    batch[0]["instances"].remove("gt_masks")  # it has no masks to make a field of
+    training_step(make_model(tiny_cfg), batch)
+
+
+def test_no_positives_at_any_stage(tiny_cfg, make_model, make_batch):
+    tiny_cfg.MODEL.ROI_HEADS.PROPOSAL_APPEND_GT = False
+    tiny_cfg.MODEL.ROI_BOX_CASCADE_HEAD.IOUS = (0.999, 0.999, 0.999)
+    tiny_cfg.MODEL.ROI_HEADS.IOU_THRESHOLDS = [0.999]
+    losses = training_step(make_model(tiny_cfg), make_batch(tiny_cfg, [[1], [2, 3]]))
+    assert losses["loss_mask"] == 0
+
+
+def test_a_semantic_map_that_is_all_ignored(tiny_cfg, make_model, make_batch):
+    batch = make_batch(tiny_cfg, [[1], [2]])
+    for x in batch:
+        x["sem_seg"][:] = 255
+    assert training_step(make_model(tiny_cfg), batch)["loss_sem_seg"] == 0
+
+
+def test_padding_of_the_semantic_map_is_ignored(tiny_cfg, make_model, make_batch):
+    """The loss of a batch is that of its images alone, weighted by their labelled pixels."""
+    model = make_model(tiny_cfg).train()
+    model.semantic_head.forward = lambda features: (torch.zeros(2, 10, 8, 12), None)
+    batch = make_batch(tiny_cfg, [[1], [1]])
+    targets = model._semantic_targets(batch)
+    assert targets.shape == (2, 64, 96)
+    assert (targets != 255).sum() == 64 * 80 + 56 * 64
+
+
+def test_no_detections(tiny_cfg, make_model, make_batch):
+    tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 1.0
+    for instances in detect(make_model(tiny_cfg), make_batch(tiny_cfg, [[1], []])):
+        assert len(instances) == 0
+        assert instances.pred_masks.shape[0] == 0
+
+
+def test_boxes_only(tiny_cfg, make_model, make_batch):
+    tiny_cfg.MODEL.MASK_ON = False
+    model, batch = make_model(tiny_cfg), make_batch(tiny_cfg, [[1], [2]])
+    for x in batch:
+        x["instances"].remove("gt_masks")
+    assert not any(name.startswith("loss_mask") for name in training_step(model, batch))
+    assert not detect(model, batch)[0].has("pred_masks")
+
+
+def test_a_missing_semantic_map_names_the_image(tiny_cfg, make_model, make_batch):
+    model, batch = make_model(tiny_cfg).train(), make_batch(tiny_cfg, [[1], [2]])
+    del batch[1]["sem_seg"]
+    with pytest.raises(KeyError, match="image1.png has no semantic map"):
+        model(batch)
+
+
+def test_an_image_alone_and_in_a_batch_of_its_size(tiny_cfg, make_model, make_batch):
+    model = make_model(tiny_cfg)
+    batch = make_batch(tiny_cfg, [[1], [2]], sizes=[(64, 64), (64, 64)])
+    together, alone = detect(model, batch), detect(model, batch[1:])
+    torch.testing.assert_close(
+        together[1].pred_boxes.tensor, alone[0].pred_boxes.tensor, atol=1e-3, rtol=1e-4
+    )
+
+
+def test_given_boxes_get_the_masks_of_detection(tiny_cfg, make_model, make_batch):
+    """What test-time augmentation relies on: detection, then masks for boxes from outside."""
+    model = make_model(tiny_cfg).eval()
+    batch = make_batch(tiny_cfg, [[1], [2]])
+    with torch.no_grad():
+        detected = model.inference(batch, do_postprocess=False)
+        masks = [i.pred_masks for i in detected]
+        for i in detected:
+            i.remove("pred_masks")
+        again = model.inference(batch, detected_instances=detected, do_postprocess=False)
+    for one, other in zip(masks, again):
+        torch.testing.assert_close(one, other.pred_masks)
+
+
+@pytest.mark.parametrize("freeze", [True, False])
+def test_batch_norm_statistics(tiny_cfg, make_model, make_batch, freeze):
+    tiny_cfg.MODEL.SCNET.FREEZE_BN_STATISTICS = freeze
+    tiny_cfg.MODEL.FPN.NORM = ""
+    model = make_model(tiny_cfg)
+    norm = model.backbone.bottom_up.res3[0].conv1.norm
+    before = norm.running_mean.clone()
+    training_step(model, make_batch(tiny_cfg, [[1], [2]]))
+    assert torch.equal(norm.running_mean, before) == freeze
+    assert norm.weight.grad is not None  # gamma trains in both cases
