@@ -1,13 +1,12 @@
 #!/usr/bin/env python
 """Train or evaluate SCNet, with the conventions of Detectron2's ``train_net.py``.
 
-    python train_net.py --num-gpus 8 --config-file projects/SCNet/configs/NAME.yaml
-    python train_net.py --eval-only --config-file ... MODEL.WEIGHTS path/to/model.pth
+python train_net.py --num-gpus 8 --config-file projects/SCNet/configs/NAME.yaml
+python train_net.py --eval-only --config-file ... MODEL.WEIGHTS path/to/model.pth
 """
 
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import default_argument_parser, launch
-
 from scnet.engine import Trainer, setup
 
 

@@ -36,12 +36,14 @@ def detect(model, batch):
 def test_every_combination_trains_and_tests(tiny_cfg, make_model, make_batch, on):
     switches = dict(zip(PARTS, on))
     tiny_cfg.merge_from_list([x for part, key in PARTS.items() for x in (key, switches[part])])
-    model, batch = make_model(tiny_cfg), make_batch(tiny_cfg, [[0, 1], [5]])
+    model, batch = make_model(tiny_cfg), make_batch(tiny_cfg, [[0, 1], [4]])
     losses = training_step(model, batch)
 
     expected = {"loss_rpn_cls", "loss_rpn_loc"}
     expected |= {f"loss_{kind}_stage{k}" for kind in ("cls", "box_reg") for k in range(3)}
-    expected |= {"loss_mask"} if switches["consistency"] else {f"loss_mask_stage{k}" for k in range(3)}
+    expected |= (
+        {"loss_mask"} if switches["consistency"] else {f"loss_mask_stage{k}" for k in range(3)}
+    )
     expected |= {"loss_sem_seg"} if switches["semantic"] else set()
     expected |= {"loss_global_context"} if switches["context"] else set()
     assert set(losses) == expected
@@ -91,7 +93,7 @@ def test_a_semantic_map_that_is_all_ignored(tiny_cfg, make_model, make_batch):
 def test_padding_of_the_semantic_map_is_ignored(tiny_cfg, make_model, make_batch):
     """The loss of a batch is that of its images alone, weighted by their labelled pixels."""
     model = make_model(tiny_cfg).train()
-    model.semantic_head.forward = lambda features: (torch.zeros(2, 10, 8, 12), None)
+    model.semantic_head.forward = lambda features: (torch.zeros(2, 9, 8, 12), None)
     batch = make_batch(tiny_cfg, [[1], [1]])
     targets = model._semantic_targets(batch)
     assert targets.shape == (2, 64, 96)

@@ -3,7 +3,6 @@ import torch
 from conftest import make_instances
 from detectron2.structures import Boxes, Instances, pairwise_iou
 from detectron2.utils.events import EventStorage
-
 from scnet.modeling.cascade import Stage
 
 SIZES = [(64, 80), (56, 64)]
@@ -32,7 +31,9 @@ def make_proposals(count=30):
     for height, width in SIZES:
         p = make_instances(height, width, [0] * count)
         proposals.append(
-            Instances((height, width), proposal_boxes=p.gt_boxes, objectness_logits=torch.zeros(count))
+            Instances(
+                (height, width), proposal_boxes=p.gt_boxes, objectness_logits=torch.zeros(count)
+            )
         )
     return proposals
 
@@ -56,11 +57,9 @@ def test_every_stage_labels_by_its_own_threshold(heads):
         for proposals, target in zip(stage.proposals, targets):
             iou = pairwise_iou(target.gt_boxes, proposals.proposal_boxes)
             best, match = iou.max(dim=0)
-            positive = proposals.gt_classes < 6
+            positive = proposals.gt_classes < 5
             assert torch.equal(positive, best >= threshold)
-            assert torch.equal(
-                proposals.gt_classes[positive], target.gt_classes[match][positive]
-            )
+            assert torch.equal(proposals.gt_classes[positive], target.gt_classes[match][positive])
             assert torch.equal(
                 proposals.gt_boxes.tensor[positive], target.gt_boxes.tensor[match][positive]
             )
@@ -101,7 +100,7 @@ def test_sampling_keeps_to_its_number_and_fraction(heads):
     for k, stage in enumerate(stages):
         for proposals in stage.proposals:
             assert len(proposals) <= 16
-            assert (proposals.gt_classes < 6).sum() <= 4
+            assert (proposals.gt_classes < 5).sum() <= 4
         assert f"stage{k}/roi_head/num_fg_samples" in storage.latest()
 
 
@@ -152,9 +151,9 @@ def test_scores_are_averaged_as_configured(heads, average):
     roi_heads = heads("MODEL.SCNET.SCORE_AVERAGE", average, "TEST.DETECTIONS_PER_IMAGE", 100)
     roi_heads.eval()
     boxes = torch.tensor([[0.0, 0, 10, 10], [30, 30, 50, 60]])
-    logits = 3 * torch.randn(3, 2, 7)
+    logits = 3 * torch.randn(3, 2, 6)
     detections = roi_heads.box_inference([make_stage(roi_heads, x, boxes) for x in logits])[0]
-    expected = torch.zeros(2, 7)
+    expected = torch.zeros(2, 6)
     for r in range(2):
         if average == "logits":
             expected[r] = (sum(x[r] for x in logits) / 3).exp()
@@ -165,7 +164,7 @@ def test_scores_are_averaged_as_configured(heads, average):
         detections.pred_boxes.tensor, detections.scores, detections.pred_classes
     ):
         torch.testing.assert_close(score, expected[int(box[0] > 20), label])
-    assert len(detections) == (expected[:, :6] > 0.001).sum()
+    assert len(detections) == (expected[:, :5] > 0.001).sum()
 
 
 def test_settings_that_do_not_fit_are_refused(heads):

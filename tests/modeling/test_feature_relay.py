@@ -1,5 +1,4 @@
 import torch
-
 from scnet.modeling.feature_relay import FeatureRelay
 
 

@@ -1,7 +1,6 @@
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.structures import Boxes, Instances
-
 from scnet.modeling.global_context import GlobalContextHead
 
 
@@ -17,9 +16,7 @@ def make_head(loss_weight=3.0):
 
 def targets_of(*classes_per_image):
     return [
-        Instances(
-            (8, 8), gt_boxes=Boxes(torch.zeros(len(c), 4)), gt_classes=torch.tensor(c).long()
-        )
+        Instances((8, 8), gt_boxes=Boxes(torch.zeros(len(c), 4)), gt_classes=torch.tensor(c).long())
         for c in classes_per_image
     ]
 
@@ -29,9 +26,7 @@ def test_context_is_the_mean_over_the_map_and_feeds_the_classifier():
     logits, context = head({"p6": x, "p5": None})
     expected = head.blocks[1](head.blocks[0](x)).mean(dim=(2, 3))
     torch.testing.assert_close(context[..., 0, 0], expected)
-    torch.testing.assert_close(
-        logits, expected @ head.classifier.weight.T + head.classifier.bias
-    )
+    torch.testing.assert_close(logits, expected @ head.classifier.weight.T + head.classifier.bias)
 
 
 def test_loss_is_binary_cross_entropy_over_images_and_classes():

@@ -1,7 +1,6 @@
 import torch
-from torch.nn import functional as F
-
 from scnet.modeling.layers import ResidualBlock, residual_blocks
+from torch.nn import functional as F
 
 
 def test_residual_block_is_two_convolutions_plus_identity():

@@ -3,12 +3,11 @@ import torch
 from conftest import make_instances
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
-from torch.nn import functional as F
-
 from scnet.modeling.cascade import Stage
 from scnet.modeling.mask_targets import MatchedMasks
+from torch.nn import functional as F
 
-K = 6
+K = 5
 
 
 @pytest.fixture

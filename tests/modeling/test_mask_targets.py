@@ -1,7 +1,6 @@
 import numpy as np
 import torch
 from detectron2.structures import BitMasks, Instances, PolygonMasks
-
 from scnet.modeling.mask_targets import MatchedMasks
 
 INDEX = torch.tensor([2, 0, 2, 1])

@@ -1,7 +1,6 @@
 import torch
 from conftest import make_instances
 from detectron2.structures import Instances
-
 from scnet.modeling.mask_head import SCNetMaskHead
 
 

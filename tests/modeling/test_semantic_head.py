@@ -1,18 +1,22 @@
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
-from torch.nn import functional as F
-
 from scnet.modeling.semantic_head import SemanticHead
+from torch.nn import functional as F
 
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
 
 
 def make_head(**kwargs):
     shapes = {name: ShapeSpec(channels=3, stride=stride) for name, stride in STRIDES.items()}
-    defaults = dict(
-        num_classes=5, channels=3, num_blocks=2, stride=8, loss_weight=0.2, ignore_value=255
-    )
+    defaults = {
+        "num_classes": 5,
+        "channels": 3,
+        "num_blocks": 2,
+        "stride": 8,
+        "loss_weight": 0.2,
+        "ignore_value": 255,
+    }
     return SemanticHead(shapes, **{**defaults, **kwargs})
 
 

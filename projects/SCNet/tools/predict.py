@@ -16,11 +16,10 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.detection_utils import read_image
 from detectron2.engine import DefaultPredictor
 from detectron2.utils.visualizer import ColorMode, Visualizer
-from tqdm import tqdm
-
 from scnet import get_cfg
 from scnet.data import class_names
 from scnet.engine import register_datasets
+from tqdm import tqdm
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
@@ -37,7 +36,9 @@ def parse_args() -> argparse.Namespace:
         help="images, folders of images, or names of registered data sets",
     )
     parser.add_argument("--output", required=True, metavar="FOLDER", help="where pictures go")
-    parser.add_argument("--threshold", type=float, default=0.5, help="lowest score drawn (%(default)s)")
+    parser.add_argument(
+        "--threshold", type=float, default=0.5, help="lowest score drawn (%(default)s)"
+    )
     parser.add_argument("--limit", type=int, help="stop after this many images")
     parser.add_argument("--overwrite", action="store_true", help="replace pictures that exist")
     parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the config")

@@ -1,7 +1,7 @@
 """The built-in data set: shapes over textured ground, made on first use, always the same.
 
 It is in COCO format with a semantic map per image, like COCO with its stuff maps, so it goes
-through the same code. Six thing classes differ in outline alone: colour, texture, size,
+through the same code. Five thing classes differ in outline alone: colour, texture, size,
 rotation and occlusion are drawn at random for each object. Four stuff classes are textures of
 the ground.
 """
@@ -22,14 +22,14 @@ from tqdm import tqdm
 
 from .coco_json import load
 
-THING_CLASSES = ("disk", "rectangle", "triangle", "star", "ring", "cross")
+THING_CLASSES = ("disk", "rectangle", "triangle", "star", "ring")
 STUFF_CLASSES = ("stripes", "checkerboard", "clouds", "slope")
 IGNORE = 255
 NUM_IMAGES = {"train": 1000, "val": 100}
 SIDES = (128, 160, 192)  # heights and widths in pixels
 MAX_OBJECTS = 6
-DIAMETERS = (20, 100)  # pixels
-MIN_VISIBLE = 0.3  # of an object's area; objects hidden more than that are left out
+DIAMETERS = (24, 100)  # pixels
+MIN_VISIBLE = 0.4  # of an object's area; objects hidden more than that are left out
 VERSION = 1  # goes up whenever the pictures change
 
 
@@ -134,7 +134,8 @@ def make_image(
     shown = [(m, c) for m, c in zip(reversed(visible), classes) if m.any()]
 
     for mask, category in shown:
-        texture = _texture(rng, str(rng.choice(["plain", *STUFF_CLASSES])), height, width)
+        kind = str(rng.choice(["plain", *STUFF_CLASSES], p=[0.6, 0.1, 0.1, 0.1, 0.1]))
+        texture = _texture(rng, kind, height, width)
         image[mask > 0] = texture[mask > 0]
         sem_seg[mask > 0] = category
     image = cv2.GaussianBlur(image, (3, 3), 0.7).astype(np.float32)
@@ -175,7 +176,7 @@ def _texture(rng, kind: str, height: int, width: int) -> np.ndarray:
     else:
         mix = np.zeros((height, width))
     colour = rng.uniform(20, 235, 3)
-    change = rng.uniform(30, 100, 3) * rng.choice([-1, 1], 3)
+    change = rng.uniform(20, 70, 3) * rng.choice([-1, 1], 3)
     return np.clip(colour + change * mix[..., None], 0, 255).astype(np.uint8)
 
 
@@ -197,11 +198,6 @@ def _outline(rng, kind: str, height: int, width: int) -> np.ndarray:
         _fill(mask, centre, _star_points(3, 1, 1, turn) * radius, 1)
     elif kind == "star":
         _fill(mask, centre, _star_points(10, 1, rng.uniform(0.4, 0.5), turn) * radius, 1)
-    elif kind == "cross":
-        arm = rng.uniform(0.25, 0.35)
-        for bar in ((1, arm), (arm, 1)):
-            corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * bar
-            _fill(mask, centre, _rotate(corners, turn) * radius * 0.95, 1)
     return mask
 
 

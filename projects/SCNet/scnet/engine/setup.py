@@ -117,7 +117,9 @@ def check_output_dir(cfg: CfgNode, resume: bool) -> None:
             f"--resume would go on with another model than that of the run in '{cfg.OUTPUT_DIR}': "
             f"{', '.join(changed)} differ from its config.yaml. Choose another OUTPUT_DIR."
         )
-    if comm.is_main_process() and before.dump() != cfg.dump():
+    with open(config_file) as f:
+        unchanged = f.read() == cfg.dump()
+    if comm.is_main_process() and not unchanged:
         _keep_backup(config_file)
 
 

@@ -1,0 +1,59 @@
+import subprocess
+import sys
+
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+LOAD = "import scnet; from detectron2.data import DatasetCatalog; DatasetCatalog.get({!r})"
+
+
+def load(name, root):
+    """Load a data set in a process of its own: DETECTRON2_DATASETS is read on import."""
+    result = subprocess.run(
+        [sys.executable, "-c", LOAD.format(name)],
+        env={"DETECTRON2_DATASETS": str(root), "PATH": "/usr/bin:/bin"},
+        text=True,
+        capture_output=True,
+    )
+    return result.stderr.strip().splitlines()[-1]
+
+
+def test_names_do_not_collide_with_detectron2s():
+    for split in ("train", "val"):
+        ours, theirs = f"coco_2017_{split}_stuffthingmaps", f"coco_2017_{split}"
+        assert {ours, theirs} <= set(DatasetCatalog.list())
+        assert MetadataCatalog.get(ours).thing_classes == MetadataCatalog.get(theirs).thing_classes
+
+
+def test_missing_annotations_are_named_with_where_to_get_them(tmp_path):
+    error = load("coco_2017_train_stuffthingmaps", tmp_path)
+    assert f"'{tmp_path}/coco/annotations/instances_train2017.json', which does not exist" in error
+    assert "https://cocodataset.org/#download" in error
+
+
+def test_missing_maps_are_named_with_where_to_get_them(tmp_path):
+    for folder in ("annotations", "train2017"):
+        (tmp_path / "coco" / folder).mkdir(parents=True)
+    (tmp_path / "coco/annotations/instances_train2017.json").write_text("{}")
+    error = load("coco_2017_train_stuffthingmaps", tmp_path)
+    assert f"'{tmp_path}/coco/stuffthingmaps/train2017', which does not exist" in error
+    assert "stuffthingmaps_trainval2017.zip" in error
+    assert "MODEL.SCNET.SEMANTIC.ENABLED False" in error
+
+
+def test_real_coco(shared):
+    code = """
+import scnet
+from detectron2.data import DatasetCatalog
+records = DatasetCatalog.get("coco_2017_train_stuffthingmaps")
+print(len(records), sum(len(r["annotations"]) for r in records), records[0]["sem_seg_file_name"])
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"DETECTRON2_DATASETS": str(shared / "datasets"), "PATH": "/usr/bin:/bin"},
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    images, objects, sem_seg = result.stdout.split()[-3:]
+    assert (images, objects) == ("100", "672")
+    assert sem_seg.startswith(str(shared / "datasets/coco/stuffthingmaps/train2017"))

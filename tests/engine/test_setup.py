@@ -1,0 +1,92 @@
+import argparse
+import os
+
+import pytest
+from scnet import get_config_file
+from scnet.engine import setup
+
+
+@pytest.fixture
+def args(tmp_path):
+    def make(*opts, resume=False, eval_only=False):
+        return argparse.Namespace(
+            config_file=get_config_file("quickstart.yaml"),
+            opts=["OUTPUT_DIR", str(tmp_path / "run"), *map(str, opts)],
+            resume=resume,
+            eval_only=eval_only,
+        )
+
+    return make
+
+
+@pytest.fixture
+def finished_run(args, tmp_path):
+    setup(args())
+    (tmp_path / "run/metrics.json").write_text("{}\n")
+    (tmp_path / "run/last_checkpoint").write_text("model_0000001.pth")
+    return tmp_path / "run"
+
+
+def contents(folder):
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and p.name != "log.txt"}
+
+
+def test_a_run_is_not_overwritten(args, finished_run):
+    before = contents(finished_run)
+    with pytest.raises(FileExistsError, match="run' holds a run already.*--resume"):
+        setup(args("SOLVER.BASE_LR", 0.5))
+    assert contents(finished_run) == before
+
+
+def test_resume_with_the_same_model_keeps_the_old_config(args, finished_run):
+    before = (finished_run / "config.yaml").read_text()
+    cfg = setup(args("SOLVER.MAX_ITER", 77, resume=True))
+    assert cfg.SOLVER.MAX_ITER == 77
+    assert (finished_run / "config.yaml.1").read_text() == before
+    assert "MAX_ITER: 77" in (finished_run / "config.yaml").read_text()
+    setup(args("SOLVER.MAX_ITER", 77, resume=True))  # nothing changed: no second backup
+    assert not (finished_run / "config.yaml.2").exists()
+
+
+def test_resume_with_another_model_is_refused(args, finished_run):
+    before = contents(finished_run)
+    with pytest.raises(FileExistsError, match="MODEL.SCNET.FEATURE_RELAY differ"):
+        setup(args("MODEL.SCNET.FEATURE_RELAY", False, resume=True))
+    assert contents(finished_run) == before
+
+
+def test_resume_with_other_weights_or_device_is_not_another_model(args, finished_run):
+    setup(args("MODEL.WEIGHTS", "other.pth", resume=True))
+
+
+def test_evaluation_leaves_the_files_of_the_training_alone(args, finished_run):
+    before = contents(finished_run)
+    cfg = setup(args("MODEL.SCNET.SCORE_AVERAGE", "probabilities", eval_only=True))
+    assert str(finished_run) == cfg.OUTPUT_DIR
+    after = contents(finished_run)
+    assert {p: after[p] for p in before} == before
+    assert "SCORE_AVERAGE: probabilities" in (finished_run / "inference/config.yaml").read_text()
+
+
+def test_own_data_is_registered_and_named_in_the_config(args, tmp_path):
+    (tmp_path / "images").mkdir()
+    (tmp_path / "set.json").write_text("{}")
+    pair = [("JSON", tmp_path / "set.json"), ("IMAGES", tmp_path / "images")]
+    opts = [x for key, path in pair for x in (f"DATASETS.TRAIN_{key}", f"('{path}',)")]
+    cfg = setup(args(*opts))
+    assert (f"{tmp_path.name}/set",) == cfg.DATASETS.TRAIN
+    assert cfg.DATASETS.TEST == ("scnet_shapes_val",)
+
+
+def test_own_data_without_its_images_is_refused(args, tmp_path):
+    with pytest.raises(ValueError, match="TRAIN_JSON names 1 files and DATASETS.TRAIN_IMAGES 0"):
+        setup(args("DATASETS.TRAIN_JSON", "('a.json',)"))
+    with pytest.raises(FileNotFoundError, match="'a.json' does not exist"):
+        setup(args("DATASETS.TEST_JSON", "('a.json',)", "DATASETS.TEST_IMAGES", "('b',)"))
+
+
+def test_a_batch_that_the_reference_gpus_cannot_share_is_explained(args):
+    with pytest.raises(ValueError, match="IMS_PER_BATCH .3. is not a multiple.*Set it to 0"):
+        setup(args("SOLVER.IMS_PER_BATCH", 3, "SOLVER.REFERENCE_WORLD_SIZE", 8))
+    cfg = setup(args("SOLVER.IMS_PER_BATCH", 3, "SOLVER.REFERENCE_WORLD_SIZE", 0))
+    assert os.path.exists(os.path.join(cfg.OUTPUT_DIR, "config.yaml"))

@@ -1,0 +1,44 @@
+import json
+
+import pytest
+import torch
+from scnet import get_cfg, get_config_file
+from scnet.engine import Trainer
+from scnet.engine.trainer import write_results
+
+
+def test_published_schedule_scales_to_fewer_gpus():
+    cfg = get_cfg()
+    cfg.merge_from_file(get_config_file("scnet_R_50_FPN_20e_coco.yaml"))
+    one = Trainer.auto_scale_workers(cfg, 1)
+    assert (one.SOLVER.IMS_PER_BATCH, one.SOLVER.BASE_LR) == (2, 0.0025)
+    assert one.SOLVER.MAX_ITER == 8 * cfg.SOLVER.MAX_ITER
+    assert tuple(8 * s for s in cfg.SOLVER.STEPS) == one.SOLVER.STEPS
+
+
+@pytest.mark.parametrize("name, kind", [("SGD", torch.optim.SGD), ("AdamW", torch.optim.AdamW)])
+def test_optimizers(tiny_cfg, make_model, name, kind):
+    tiny_cfg.SOLVER.OPTIMIZER = name
+    tiny_cfg.SOLVER.BASE_LR = 0.125
+    model = make_model(tiny_cfg)
+    optimizer = Trainer.build_optimizer(tiny_cfg, model)
+    assert isinstance(optimizer, kind)
+    groups = optimizer.param_groups
+    assert {g["lr"] for g in groups} == {0.125}
+    assert sum(len(g["params"]) for g in groups) == len(list(model.parameters()))
+
+
+def test_unknown_optimizer(tiny_cfg, make_model):
+    tiny_cfg.SOLVER.OPTIMIZER = "adam"
+    with pytest.raises(ValueError, match="'SGD' or 'AdamW', not 'adam'"):
+        Trainer.build_optimizer(tiny_cfg, make_model(tiny_cfg))
+
+
+def test_results_are_written_whole_and_as_a_table(tmp_path):
+    results = {"set": {"bbox": {"AP": 12.345, "AP50": 50.0}, "segm": {"AP": 1.0, "AP-disk": 2.0}}}
+    write_results(results, str(tmp_path / "inference"))
+    assert json.loads((tmp_path / "inference/results.json").read_text()) == results
+    table = (tmp_path / "inference/results.md").read_text().splitlines()
+    assert table[0].split()[1:6] == ["data", "set", "|", "task", "|"]
+    assert "12.3" in table[2] and "50.0" in table[2] and "bbox" in table[2]
+    assert "segm" in table[3] and "nan" in table[3]
