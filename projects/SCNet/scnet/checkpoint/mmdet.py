@@ -1,25 +1,41 @@
-"""Names of the reference implementation (OpenMMLab's SCNet) and ours, in both directions.
+"""Weights of the reference implementation (OpenMMLab's SCNet), converted in both directions.
 
-Every layer has the same weights in the same layout in both, so a conversion is a renaming.
+Every layer has the same weights in the same layout there and here, so a conversion is a
+renaming. The names are a table of modules, read in either direction.
 """
 
-from typing import Dict, Iterator, Tuple
+import functools
+from typing import Dict, Iterator, List, Tuple
 
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
 from torch import Tensor
 
+from ..config import get_cfg, get_config_file
 from .resnet import resnet_modules
 
-# Our names -> the reference's, for whole modules; parameters keep the last part of their name.
 NUM_STAGES = 3
-MAX_RESIDUAL_BLOCKS = 6  # of one head: the mask head has the most
 NUM_LEVELS = 5  # P2 to P6
+MAX_RESIDUAL_BLOCKS = 6  # of one head: the mask head has the most
+
+# Entries of a reference checkpoint that hold no weights of the network: the copies of the
+# moving-average hook, which swaps the averages into the network's own names when it saves.
+IGNORED_PREFIXES = ("ema_",)
+
+# (blocks of ResNet's third stage, groups of its 3x3 convolutions) -> config
+ARCHITECTURES = {
+    (6, 1): "scnet_R_50_FPN_1x_coco.yaml",
+    (23, 1): "scnet_R_101_FPN_20e_coco.yaml",
+    (23, 64): "scnet_X_101_64x4d_FPN_20e_coco.yaml",
+}
 
 
 def _modules() -> Iterator[Tuple[str, str]]:
     """All modules that have parameters, as (reference's name, our name)."""
     for theirs, ours in resnet_modules():
         yield f"backbone.{theirs}", f"backbone.bottom_up.{ours}"
-    for level in range(4):
+    for level in range(NUM_LEVELS - 1):
         yield f"neck.lateral_convs.{level}.conv", f"backbone.fpn_lateral{level + 2}"
         yield f"neck.fpn_convs.{level}.conv", f"backbone.fpn_output{level + 2}"
 
@@ -41,14 +57,13 @@ def _modules() -> Iterator[Tuple[str, str]]:
     yield "roi_head.mask_head.conv_logits", f"{mask}.heads.0.predictor"
     yield "roi_head.feat_relay_head.fc", f"{mask}.relays.0.fc"
 
+    semantic = "roi_head.semantic_head"
     for level in range(NUM_LEVELS):
-        yield (
-            f"roi_head.semantic_head.lateral_convs.{level}.conv",
-            f"semantic_head.lateral_convs.p{level + 2}",
-        )
-    yield from _residual_blocks("roi_head.semantic_head.convs", "semantic_head.blocks")
-    yield "roi_head.semantic_head.conv_logits", "semantic_head.predictor"
-    yield "roi_head.semantic_head.conv_embedding.conv", "semantic_head.embedding"
+        theirs = f"{semantic}.lateral_convs.{level}.conv"
+        yield theirs, f"semantic_head.lateral_convs.p{level + 2}"
+    yield from _residual_blocks(f"{semantic}.convs", "semantic_head.blocks")
+    yield f"{semantic}.conv_logits", "semantic_head.predictor"
+    yield f"{semantic}.conv_embedding.conv", "semantic_head.embedding"
 
     yield from _residual_blocks("roi_head.glbctx_head.convs", "global_context_head.blocks")
     yield "roi_head.glbctx_head.fc", "global_context_head.classifier"
@@ -61,10 +76,101 @@ def _residual_blocks(theirs: str, ours: str) -> Iterator[Tuple[str, str]]:
 
 
 def convert_mmdet_state_dict(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
-    """Rename the parameters of a reference model to ours."""
+    """Parameters and buffers of a reference SCNet under the names of ours.
+
+    The architecture and the numbers of classes are found from the weights. The conversion is
+    strict: nothing of the source is left over but what :data:`IGNORED_PREFIXES` names, and
+    nothing of our model is left unfilled but batch norm's counter of batches, which is not used
+    and which older files lack.
+
+    Args:
+        state_dict: the reference's, for SCNet R-50, R-101 or X-101-64x4d.
+
+    Raises:
+        ValueError: tensors are missing, unknown or of another shape; the message names them.
+    """
+    state_dict = {k: v for k, v in state_dict.items() if not k.startswith(IGNORED_PREFIXES)}
     table = dict(_modules())
-    converted = {}
-    for key, value in state_dict.items():
-        module, _, parameter = key.rpartition(".")
-        converted[f"{table[module]}.{parameter}"] = value
+    unknown = [key for key in state_dict if key.rpartition(".")[0] not in table]
+    converted = {
+        f"{table[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}": value
+        for key, value in state_dict.items()
+        if key not in unknown
+    }
+    names = {ours: theirs for theirs, ours in table.items()}
+    expected = _expected_shapes(*_architecture(state_dict))
+    problems = [f"'{key}' is no parameter of SCNet" for key in unknown]
+    for key in sorted(expected.keys() | converted.keys()):
+        theirs = f"{names[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}"
+        if key not in converted:
+            if not key.endswith("num_batches_tracked"):
+                problems.append(f"'{theirs}' (here '{key}') is missing")
+        elif key not in expected:
+            problems.append(f"'{theirs}' (here '{key}') has no place in this architecture")
+        elif converted[key].shape != expected[key]:
+            shape, wanted = tuple(converted[key].shape), tuple(expected[key])
+            problems.append(f"'{theirs}' (here '{key}') has shape {shape}, not {wanted}")
+    _raise_if(problems, "These weights are not those of a reference SCNet")
     return converted
+
+
+def convert_to_mmdet_state_dict(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:
+    """The inverse of :func:`convert_mmdet_state_dict`.
+
+    Raises:
+        ValueError: a parameter has no counterpart in the reference; the message names it.
+    """
+    table = {ours: theirs for theirs, ours in _modules()}
+    unknown = [key for key in state_dict if key.rpartition(".")[0] not in table]
+    _raise_if(
+        [f"'{key}'" for key in unknown], "The reference SCNet has no place for these parameters"
+    )
+    return {
+        f"{table[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}": value
+        for key, value in state_dict.items()
+    }
+
+
+def _architecture(state_dict: Dict[str, Tensor]) -> Tuple[str, int, int]:
+    """The config of the weights, and their numbers of thing and semantic classes."""
+    keys = {
+        "blocks": "backbone.layer3.0.conv2.weight",
+        "things": "roi_head.bbox_head.0.fc_cls.weight",
+        "semantic": "roi_head.semantic_head.conv_logits.weight",
+    }
+    missing = [f"'{key}' is missing" for key in keys.values() if key not in state_dict]
+    _raise_if(missing, "These weights are not those of a reference SCNet")
+    blocks = len([k for k in state_dict if k.startswith("backbone.layer3.") and "conv2." in k])
+    conv = state_dict[keys["blocks"]]
+    groups = conv.shape[0] // conv.shape[1]
+    if (blocks, groups) not in ARCHITECTURES:
+        raise ValueError(
+            f"The backbone has {blocks} blocks in its third stage and {groups} groups. "
+            f"Known are {ARCHITECTURES}."
+        )
+    things, semantic = (state_dict[keys[k]].shape[0] for k in ("things", "semantic"))
+    return ARCHITECTURES[blocks, groups], things - 1, semantic
+
+
+@functools.lru_cache
+def _expected_shapes(config: str, things: int, semantic: int) -> Dict[str, torch.Size]:
+    """Name -> shape of all parameters and buffers of our model, built without memory."""
+    cfg = architecture_cfg(config, things, semantic)
+    cfg.MODEL.DEVICE = "meta"
+    with torch.device("meta"):
+        model = build_model(cfg)
+    return {key: value.shape for key, value in model.state_dict().items()}
+
+
+def architecture_cfg(config: str, things: int = 80, semantic: int = 183) -> CfgNode:
+    """A shipped config with other numbers of thing and semantic classes."""
+    cfg = get_cfg()
+    cfg.merge_from_file(get_config_file(config))
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = things
+    cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = semantic
+    return cfg
+
+
+def _raise_if(problems: List[str], headline: str) -> None:
+    if problems:
+        raise ValueError(f"{headline} ({len(problems)} problems): " + "; ".join(problems))

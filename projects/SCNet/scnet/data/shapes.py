@@ -1,16 +1,16 @@
 """The built-in data set: shapes over textured ground, made on first use, always the same.
 
 It is in COCO format with a semantic map per image, like COCO with its stuff maps, so it goes
-through the same code. Five thing classes differ in outline alone: colour, texture, size,
-rotation and occlusion are drawn at random for each object. Four stuff classes are textures of
-the ground.
+through the same code. Five thing classes differ in outline; texture, size, rotation and
+occlusion are drawn at random for each object, and colour is no more than a hint. Four stuff
+classes are textures of the ground.
 """
 
 import json
 import os
 import shutil
 import tempfile
-from typing import Dict, List, Tuple
+from typing import Dict, List, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -135,7 +135,8 @@ def make_image(
 
     for mask, category in shown:
         kind = str(rng.choice(["plain", *STUFF_CLASSES], p=[0.6, 0.1, 0.1, 0.1, 0.1]))
-        texture = _texture(rng, kind, height, width)
+        hue = _hue(rng, category, THING_CLASSES)
+        texture = _texture(rng, kind, hue, (130, 255), height, width)
         image[mask > 0] = texture[mask > 0]
         sem_seg[mask > 0] = category
     image = cv2.GaussianBlur(image, (3, 3), 0.7).astype(np.float32)
@@ -145,22 +146,35 @@ def make_image(
 
 
 def _ground(rng, height: int, width: int) -> Tuple[np.ndarray, np.ndarray]:
-    """One or two textures, divided by a slanting line."""
+    """One or two dull textures, divided by a slanting line."""
     first, second = rng.choice(len(STUFF_CLASSES), 2, replace=False)
     y, x = np.mgrid[:height, :width]
     angle = rng.uniform(0, np.pi)
     distance = (x - width * rng.uniform(0.2, 0.8)) * np.cos(angle)
     distance += (y - height * rng.uniform(0.2, 0.8)) * np.sin(angle)
     side = distance > 0
-    image = _texture(rng, STUFF_CLASSES[first], height, width)
-    image[side] = _texture(rng, STUFF_CLASSES[second], height, width)[side]
+    image, other = (
+        _texture(rng, STUFF_CLASSES[k], _hue(rng, k, STUFF_CLASSES), (20, 90), height, width)
+        for k in (first, second)
+    )
+    image[side] = other[side]
     sem_seg = np.where(side, second, first) + len(THING_CLASSES)
     sem_seg[np.abs(distance) < 2] = IGNORE
     return image, sem_seg.astype(np.uint8)
 
 
-def _texture(rng, kind: str, height: int, width: int) -> np.ndarray:
-    """(H, W, 3) uint8: a pattern of two random colours."""
+def _hue(rng, category: int, classes: Sequence[str]) -> float:
+    """A hue in [0, 180), as OpenCV counts them: half of the time one near that of the class, so
+    that colour is a hint, and half of the time any."""
+    if rng.random() < 0.5:
+        return rng.uniform(0, 180)
+    return (180 * category / len(classes) + rng.normal(0, 8)) % 180
+
+
+def _texture(
+    rng, kind: str, hue: float, saturation: Tuple[int, int], height: int, width: int
+) -> np.ndarray:
+    """(H, W, 3) uint8: a pattern of two shades of one hue."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), rng.uniform(6, 24)
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
@@ -175,9 +189,12 @@ def _texture(rng, kind: str, height: int, width: int) -> np.ndarray:
         mix = (u - u.min()) / (u.max() - u.min())
     else:
         mix = np.zeros((height, width))
-    colour = rng.uniform(20, 235, 3)
-    change = rng.uniform(20, 70, 3) * rng.choice([-1, 1], 3)
-    return np.clip(colour + change * mix[..., None], 0, 255).astype(np.uint8)
+    dark, contrast = rng.uniform(60, 170), rng.uniform(30, 80)
+    hsv = np.empty((height, width, 3), np.uint8)
+    hsv[..., 0] = int(hue)
+    hsv[..., 1] = int(rng.uniform(*saturation))
+    hsv[..., 2] = np.clip(dark + contrast * mix, 0, 255)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
 
 
 def _outline(rng, kind: str, height: int, width: int) -> np.ndarray:

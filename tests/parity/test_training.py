@@ -1,0 +1,129 @@
+"""Losses, samples and gradients against the reference implementation on the same weights."""
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import BitMasks, Boxes, ImageList, Instances
+from detectron2.utils.events import EventStorage
+from parity_tools import assert_close, image_tensor, note
+from scnet.checkpoint.mmdet import convert_mmdet_state_dict
+
+CASES = ["main", "one_empty", "all_empty"]
+LOSSES = {
+    "loss_sem_seg": "loss_semantic_seg",
+    "loss_global_context": "loss_glbctx",
+    "loss_mask": "loss_mask",
+    **{f"loss_cls_stage{k}": f"s{k}.loss_cls" for k in range(3)},
+    **{f"loss_box_reg_stage{k}": f"s{k}.loss_bbox" for k in range(3)},
+}
+
+
+@pytest.fixture(scope="module")
+def reference(open_fixture):
+    return open_fixture("scnet_r50_train")
+
+
+@pytest.fixture(scope="module")
+def model(reference, load_model):
+    return load_model(reference).train()
+
+
+def read_masks(reference, case, image):
+    shape = reference[f"{case}/gt_masks_shape/{image}"]
+    bits = np.unpackbits(reference[f"{case}/gt_masks_bits/{image}"], count=int(np.prod(shape)))
+    return BitMasks(torch.as_tensor(bits.reshape(shape).astype(bool)))
+
+
+@pytest.fixture(scope="module", params=CASES)
+def step(request, model, reference):
+    """A forward pass on the inputs of a case: its losses and stages."""
+    case = request.param
+    images = [{"image": image_tensor(reference, f"{case}/image/{i}")} for i in range(2)]
+    images = model.preprocess_image(images)
+    targets, proposals = [], []
+    for i, size in enumerate(images.image_sizes):
+        target = Instances(size, gt_boxes=Boxes(torch.as_tensor(reference[f"{case}/gt_boxes/{i}"])))
+        target.gt_classes = torch.as_tensor(reference[f"{case}/gt_labels/{i}"]).long()
+        target.gt_masks = read_masks(reference, case, i)
+        targets.append(target)
+        boxes = Boxes(torch.as_tensor(reference[f"{case}/proposals/{i}"]))
+        proposals.append(Instances(size, proposal_boxes=boxes))
+    maps = [torch.as_tensor(reference[f"{case}/gt_sem_seg/{i}"].astype("int64")) for i in range(2)]
+    sem_seg = ImageList.from_tensors(maps, 32, model.semantic_head.ignore_value).tensor
+    with torch.no_grad():  # the reference's gradients stop at the pyramid
+        pyramid = model.backbone(images.tensor)
+    with EventStorage():
+        features, losses = model._context(pyramid, targets, sem_seg)
+        stages = model.roi_heads.run_cascade(features, proposals, targets)
+        losses.update(model.roi_heads.box_losses(stages))
+        losses.update(model.roi_heads.mask_branch.losses(features, stages))
+    return {"case": case, "losses": losses, "stages": stages, "sem_seg": sem_seg}
+
+
+def test_semantic_target(step, reference):
+    """The reference resizes the map to an eighth, and pads it with the value to ignore."""
+    expected = reference[f"{step['case']}/gt_sem_seg_down8"]
+    ours = step["sem_seg"][:, ::8, ::8].numpy()
+    assert (ours == expected.reshape(ours.shape)).all()
+
+
+def test_losses(step, reference):
+    assert set(step["losses"]) == set(LOSSES)
+    for name, theirs in LOSSES.items():
+        expected = reference[f"{step['case']}/loss_weighted/{theirs}"].reshape(())
+        assert_close(f"losses: {name}", step["losses"][name], expected, 1e-4)
+
+
+def test_samples(step, reference):
+    """The same RoIs with the same labels at every stage, in any order."""
+    for k, stage in enumerate(step["stages"]):
+        rows = [
+            torch.cat(
+                [
+                    torch.full((len(p), 1), float(i)),
+                    p.proposal_boxes.tensor,
+                    p.gt_classes[:, None].float(),
+                ],
+                dim=1,
+            )
+            for i, p in enumerate(stage.proposals)
+        ]
+        ours = torch.cat(rows).numpy()
+        prefix = f"{step['case']}/stage{k}"
+        labels = reference[f"{prefix}/labels"][:, None]
+        expected = np.concatenate([reference[f"{prefix}/rois"], labels], axis=1)
+        assert ours.shape == expected.shape
+        distance = np.abs(ours[None] - expected[:, None]).max(axis=2)
+        assert sorted(distance.argmin(axis=1)) == list(range(len(ours)))
+        note("samples: RoIs", distance.min(axis=1).max(), "pixels")
+        assert distance.min(axis=1).max() <= 1e-2
+
+
+def test_samples_of_the_mask_branch(step, reference):
+    proposals = step["stages"][-1].proposals
+    ours = [p[p.gt_classes < 80] for p in proposals]
+    boxes = torch.cat([p.proposal_boxes.tensor for p in ours]).numpy()
+    expected = reference[f"{step['case']}/mask0/pos_boxes"].reshape(-1, 4)
+    assert boxes.shape == expected.shape
+    if len(boxes):
+        distance = np.abs(boxes[None] - expected[:, None]).max(axis=2)
+        assert distance.min(axis=1).max() <= 1e-2
+
+
+def test_gradients(step, model, reference):
+    model.zero_grad()
+    sum(step["losses"].values()).backward(retain_graph=True)
+    parameters = dict(model.named_parameters())
+    heads = [k for k in parameters if not k.startswith(("backbone.", "proposal_generator."))]
+    assert all(parameters[k].grad is not None for k in heads)
+    if step["case"] != "main":
+        return  # the reference recorded no norms for these
+    norms = reference.json("main/grad_norm_json")
+    weights = reference.state_dict()
+    filled = {k: torch.full(v.shape, norms.get(k, 0.0)) for k, v in weights.items()}
+    converted = convert_mmdet_state_dict(filled)
+    for key in heads:
+        norm = converted[key].flatten()[0]
+        deviation = abs(parameters[key].grad.norm() - norm) / norm
+        note("gradient norms", deviation, "relative")
+        assert deviation <= 1e-3, key

@@ -1,0 +1,24 @@
+import nbformat
+import torch
+from nbclient import NotebookClient
+from scnet import get_cfg, get_config_file
+
+
+def test_the_notebook_runs_and_shows_pictures(repository, make_model, tmp_path):
+    """From the folder it lies in, with a model where the quick start leaves it."""
+    cfg = get_cfg()
+    cfg.merge_from_file(get_config_file("quickstart.yaml"))
+    cfg.MODEL.DEVICE = "cpu"
+    folder = tmp_path / "projects/SCNet"
+    folder.mkdir(parents=True)
+    weights = tmp_path / "output/quickstart/model_final.pth"
+    weights.parent.mkdir(parents=True)
+    torch.save({"model": make_model(cfg).state_dict()}, weights)
+
+    notebook = nbformat.read(repository / "projects/SCNet/demo.ipynb", as_version=4)
+    client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}})
+    client.execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    text = "".join(str(output.get("data", {}).get("text/plain", "")) for output in outputs)
+    assert "pred_masks" in text
+    assert any("image/png" in output.get("data", {}) for output in outputs)
