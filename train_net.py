@@ -7,6 +7,7 @@ python train_net.py --eval-only --config-file ... MODEL.WEIGHTS path/to/model.pt
 
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.engine import default_argument_parser, launch
+
 from scnet.engine import Trainer, setup
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Boxes, Instances
+
 from scnet import get_cfg, get_config_file
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from scnet import get_cfg, get_config_file
 from scnet.config import CONFIG_DIR
 

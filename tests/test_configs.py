@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from scnet import get_cfg
 from scnet.config import CONFIG_DIR
 from test_meta_arch import detect, training_step

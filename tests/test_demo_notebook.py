@@ -1,6 +1,7 @@
 import nbformat
 import torch
 from nbclient import NotebookClient
+
 from scnet import get_cfg, get_config_file
 
 

@@ -10,6 +10,7 @@ import time
 
 import pytest
 import torch
+
 from conftest import REPOSITORY, TINY
 
 CONFIG = REPOSITORY / "projects/SCNet/configs/quickstart.yaml"

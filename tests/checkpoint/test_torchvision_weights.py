@@ -7,8 +7,9 @@ import torchvision
 from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 from detectron2.utils.file_io import PathManager
+
 from scnet import get_cfg, get_config_file
-from scnet.checkpoint import torchvision_weights
+from scnet.checkpoint.torchvision_weights import to_detectron2
 
 
 @pytest.mark.parametrize(
@@ -75,7 +76,7 @@ def test_without_network_it_says_what_to_fetch_and_where_to_put_it(tmp_path, mon
 
 
 def test_unknown_names():
-    with pytest.raises(ValueError, match="torchvision has no model 'resnet51'"):
+    with pytest.raises(ValueError, match="resnet51': torchvision has no such model"):
         PathManager.get_local_path("torchvision://resnet51")
     with pytest.raises(ValueError, match="'features.0.weight' is no parameter of a ResNet"):
-        torchvision_weights.to_detectron2({"features.0.weight": torch.zeros(1)})
+        to_detectron2({"features.0.weight": torch.zeros(1)})

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image
+
 from scnet import register_coco_json
 from scnet.data import class_names
 

@@ -7,6 +7,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, BoxMode, PolygonMasks
 from PIL import Image
 from pycocotools import mask as mask_util
+
 from scnet import SCNetDatasetMapper
 
 HEIGHT, WIDTH = 40, 60

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from detectron2.data import MetadataCatalog
 from pycocotools import mask as mask_util
+
 from scnet.data import shapes
 
 

@@ -2,6 +2,7 @@ import argparse
 import os
 
 import pytest
+
 from scnet import get_config_file
 from scnet.engine import setup
 

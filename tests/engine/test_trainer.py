@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+
 from scnet import get_cfg, get_config_file
 from scnet.engine import Trainer
 from scnet.engine.trainer import write_results

@@ -1,8 +1,9 @@
 import pytest
 import torch
-from conftest import make_instances
 from detectron2.structures import Boxes, Instances, pairwise_iou
 from detectron2.utils.events import EventStorage
+
+from conftest import make_instances
 from scnet.modeling.cascade import Stage
 
 SIZES = [(64, 80), (56, 64)]

@@ -4,6 +4,7 @@ import pytest
 import torch
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.structures import Boxes
+
 from scnet.modeling.context_pooler import GLOBAL_CONTEXT, SEMANTIC, ContextPooler
 
 LEVELS = {"p2": 4, "p3": 8}

@@ -1,4 +1,5 @@
 import torch
+
 from scnet.modeling.feature_relay import FeatureRelay
 
 

@@ -1,6 +1,7 @@
 import torch
 from detectron2.layers import ShapeSpec
 from detectron2.structures import Boxes, Instances
+
 from scnet.modeling.global_context import GlobalContextHead
 
 

@@ -1,6 +1,7 @@
 import torch
-from scnet.modeling.layers import ResidualBlock, residual_blocks
 from torch.nn import functional as F
+
+from scnet.modeling.layers import ResidualBlock, residual_blocks
 
 
 def test_residual_block_is_two_convolutions_plus_identity():

@@ -1,11 +1,12 @@
 import pytest
 import torch
-from conftest import make_instances
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
+from torch.nn import functional as F
+
+from conftest import make_instances
 from scnet.modeling.cascade import Stage
 from scnet.modeling.mask_targets import MatchedMasks
-from torch.nn import functional as F
 
 K = 5
 

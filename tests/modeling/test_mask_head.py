@@ -1,8 +1,9 @@
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
-from scnet.modeling.mask_head import SCNetMaskHead
 from torch.nn import functional as F
+
+from scnet.modeling.mask_head import SCNetMaskHead
 
 
 def test_layers_are_blocks_then_deconvolution_then_predictor():

@@ -1,6 +1,7 @@
 import numpy as np
 import torch
 from detectron2.structures import BitMasks, Instances, PolygonMasks
+
 from scnet.modeling.mask_targets import MatchedMasks
 
 INDEX = torch.tensor([2, 0, 2, 1])

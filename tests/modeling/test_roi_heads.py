@@ -1,6 +1,7 @@
 import torch
-from conftest import make_instances
 from detectron2.structures import Instances
+
+from conftest import make_instances
 from scnet.modeling.mask_head import SCNetMaskHead
 
 

@@ -1,8 +1,9 @@
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
-from scnet.modeling.semantic_head import SemanticHead
 from torch.nn import functional as F
+
+from scnet.modeling.semantic_head import SemanticHead
 
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
 

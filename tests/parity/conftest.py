@@ -5,6 +5,7 @@ import sys
 import pytest
 from detectron2.modeling import build_model
 from parity_tools import DEVIATIONS, UNITS
+
 from scnet.checkpoint.mmdet import architecture_cfg, convert_mmdet_state_dict
 
 

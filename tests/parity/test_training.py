@@ -6,6 +6,7 @@ import torch
 from detectron2.structures import BitMasks, Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
 from parity_tools import assert_close, image_tensor, note
+
 from scnet.checkpoint.mmdet import convert_mmdet_state_dict
 
 CASES = ["main", "one_empty", "all_empty"]

@@ -3,7 +3,7 @@
 Importing this package registers its models and data sets with Detectron2.
 """
 
-from . import checkpoint
+from .checkpoint import convert_mmdet_state_dict, convert_to_mmdet_state_dict
 from .config import add_scnet_config, get_cfg, get_config_file
 from .data import SCNetDatasetMapper, register_coco_json
 from .meta_arch import SCNet
@@ -14,6 +14,8 @@ __all__ = [
     "SCNetDatasetMapper",
     "SCNetROIHeads",
     "add_scnet_config",
+    "convert_mmdet_state_dict",
+    "convert_to_mmdet_state_dict",
     "get_cfg",
     "get_config_file",
     "register_coco_json",

@@ -16,11 +16,13 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.data.detection_utils import read_image
 from detectron2.engine import DefaultPredictor
 from detectron2.utils.visualizer import ColorMode, Visualizer
+from tqdm import tqdm
+
 from scnet import get_cfg
 from scnet.data import class_names
 from scnet.engine import register_datasets
-from tqdm import tqdm
 
+MIN_PICTURE_SIDE = 512  # pixels; pictures of smaller images are enlarged
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 
 
@@ -102,7 +104,8 @@ def main() -> None:
         image = read_image(image_file, format="BGR")
         instances = predictor(image)["instances"].to("cpu")
         instances = instances[instances.scores >= args.threshold]
-        visualizer = Visualizer(image[:, :, ::-1], metadata, instance_mode=ColorMode.IMAGE)
+        scale = max(1.0, MIN_PICTURE_SIDE / max(image.shape))  # labels need room
+        visualizer = Visualizer(image[:, :, ::-1], metadata, scale, ColorMode.IMAGE)
         drawn = visualizer.draw_instance_predictions(instances).get_image()
         target = os.path.join(args.output, picture)
         os.makedirs(os.path.dirname(target), exist_ok=True)

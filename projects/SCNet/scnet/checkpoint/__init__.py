@@ -1,5 +1,8 @@
-"""Weights from elsewhere. Importing it registers ``torchvision://``."""
+"""Weights from elsewhere. Importing it registers ``scnet://`` and ``torchvision://``."""
 
-from . import torchvision_weights
+from .mmdet import convert_mmdet_state_dict, convert_to_mmdet_state_dict
+from .torchvision_weights import TorchvisionHandler
+from .zoo import ZooHandler
 
-torchvision_weights.register()
+TorchvisionHandler().register()
+ZooHandler().register()

@@ -5,6 +5,7 @@ renaming. The names are a table of modules, read in either direction.
 """
 
 import functools
+import pickle
 from typing import Dict, Iterator, List, Tuple
 
 import torch
@@ -112,6 +113,31 @@ def convert_mmdet_state_dict(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]
             problems.append(f"'{theirs}' (here '{key}') has shape {shape}, not {wanted}")
     _raise_if(problems, "These weights are not those of a reference SCNet")
     return converted
+
+
+def read_mmdet_checkpoint(path: str, allow_pickle: bool = False) -> Dict[str, Tensor]:
+    """The weights in a checkpoint of OpenMMLab's mmdet 2.x or 3.x.
+
+    Args:
+        path: a file with a ``state_dict`` and what not, or with the state dict itself.
+        allow_pickle: also read files that hold more than tensors and plain values. Such a file
+            can run any code while it is read: only for files that you trust.
+
+    Raises:
+        ValueError: the file needs ``allow_pickle``, or it holds no weights.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=not allow_pickle)
+    except pickle.UnpicklingError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"'{path}' cannot be read as plain weights ({reason}). It may run any code while it "
+            "is read. If you trust where it comes from, allow that with --allow-pickle."
+        ) from error
+    state_dict = content.get("state_dict", content) if isinstance(content, dict) else {}
+    if not state_dict or not all(isinstance(value, Tensor) for value in state_dict.values()):
+        raise ValueError(f"'{path}' holds no 'state_dict' of tensors.")
+    return {key.removeprefix("module."): value for key, value in state_dict.items()}
 
 
 def convert_to_mmdet_state_dict(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:

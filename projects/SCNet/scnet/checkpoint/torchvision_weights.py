@@ -5,20 +5,16 @@ Detectron2's model zoo has no ResNeXt-101-64x4d; torchvision has one.
 
 import os
 import pickle
-import tempfile
 from typing import Dict
 from urllib.error import URLError
 
 import numpy as np
 import torch
 import torchvision
-from detectron2.utils.file_io import PathManager
-from iopath.common.file_io import PathHandler, file_lock, get_cache_dir
 from torch import Tensor
 
+from .converted import ConvertedWeightsHandler
 from .resnet import resnet_modules
-
-PREFIX = "torchvision://"
 
 
 def to_detectron2(state_dict: Dict[str, Tensor]) -> Dict[str, np.ndarray]:
@@ -39,50 +35,35 @@ def to_detectron2(state_dict: Dict[str, Tensor]) -> Dict[str, np.ndarray]:
     return renamed
 
 
-class TorchvisionHandler(PathHandler):
-    """Downloads the weights once, verifies the hash in their name, and converts them."""
+class TorchvisionHandler(ConvertedWeightsHandler):
+    """Downloads the weights, verifies the hash in their name, and converts them.
 
-    def _get_supported_prefixes(self):
-        return [PREFIX]
+    Raises:
+        ValueError: torchvision has no model of the name, or it is no ResNet.
+        OSError: without network; the message says what to fetch and where to put it.
+    """
 
-    def _get_local_path(self, path, **kwargs) -> str:
-        name = path[len(PREFIX) :]
-        target = os.path.join(get_cache_dir(), "scnet", "torchvision", f"{name}.pkl")
-        PathManager.mkdirs(os.path.dirname(target))
-        with file_lock(target):
-            if not os.path.exists(target):
-                self._convert(name, target)
-        return target
+    prefix = "torchvision://"
+    suffix = ".pkl"
 
-    def _open(self, path, mode="r", **kwargs):
-        return open(self._get_local_path(path), mode)
-
-    @staticmethod
-    def _convert(name: str, target: str) -> None:
+    def convert(self, name: str, folder: str) -> bytes:
         try:
             weights = torchvision.models.get_model_weights(name).DEFAULT
         except ValueError as error:
-            raise ValueError(f"'{PREFIX}{name}': torchvision has no model '{name}'.") from error
+            raise ValueError(f"'{self.prefix}{name}': torchvision has no such model.") from error
         try:
             state_dict = weights.get_state_dict(progress=True, check_hash=True)
         except URLError as error:
-            folder = os.path.join(torch.hub.get_dir(), "checkpoints")
+            downloads = os.path.join(torch.hub.get_dir(), "checkpoints")
             raise OSError(
                 f"Cannot download {weights.url} ({error.reason}). Fetch it by hand, put it into "
-                f"{folder}, and start again."
+                f"{downloads}, and start again."
             ) from error
-        # Detectron2's checkpointer finds the parameters below the model's backbone by their
-        # names' ends when it is told so.
+        # Told to, Detectron2's checkpointer finds the parameters below the model's backbone by
+        # the ends of their names.
         content = {
             "model": to_detectron2(state_dict),
             "__author__": "torchvision",
             "matching_heuristics": True,
         }
-        with tempfile.NamedTemporaryFile(dir=os.path.dirname(target), delete=False) as f:
-            pickle.dump(content, f)
-        os.replace(f.name, target)
-
-
-def register() -> None:
-    """Let Detectron2's PathManager understand ``torchvision://``."""
-    PathManager.register_handler(TorchvisionHandler(), allow_override=True)
+        return pickle.dumps(content)

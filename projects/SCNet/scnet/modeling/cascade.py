@@ -15,6 +15,7 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
+from .box_regression import ClampedBox2BoxTransform
 from .mask_targets import MatchedMasks
 
 
@@ -86,6 +87,9 @@ class BoxCascade(CascadeROIHeads):
     @classmethod
     def _init_box_head(cls, cfg, input_shape):
         ret = super()._init_box_head(cfg, input_shape)
+        for predictor in ret["box_predictors"]:
+            weights = predictor.box2box_transform.weights
+            predictor.box2box_transform = ClampedBox2BoxTransform(weights)
         for head in ret["box_heads"]:
             for fc in head.fcs:  # as the authors do; Detectron2 takes fan-in alone
                 nn.init.xavier_uniform_(fc.weight)

@@ -1,0 +1,52 @@
+"""Weights that are fetched once, converted, and kept in the cache."""
+
+import os
+import tempfile
+from abc import abstractmethod
+
+from detectron2.utils.file_io import PathManager
+from iopath.common.file_io import PathHandler, file_lock, get_cache_dir
+
+
+class ConvertedWeightsHandler(PathHandler):
+    """Lets ``MODEL.WEIGHTS`` be ``PREFIX`` + name. Subclasses say what that means.
+
+    Attributes:
+        prefix: with "://".
+        suffix: of the converted file; it tells Detectron2's checkpointer how to read it.
+    """
+
+    prefix: str
+    suffix: str
+
+    @abstractmethod
+    def convert(self, name: str, folder: str) -> bytes:
+        """The content of the converted file.
+
+        Args:
+            name: what follows the prefix.
+            folder: of the cache, for files that may be needed again.
+        """
+
+    def _get_supported_prefixes(self):
+        return [self.prefix]
+
+    def _get_local_path(self, path, **kwargs) -> str:
+        name = path[len(self.prefix) :]
+        folder = os.path.join(get_cache_dir(), "scnet", self.prefix.split(":")[0])
+        target = os.path.join(folder, name + self.suffix)
+        PathManager.mkdirs(folder)
+        with file_lock(target):  # the processes of a distributed run all ask for it
+            if not os.path.exists(target):
+                content = self.convert(name, folder)
+                with tempfile.NamedTemporaryFile(dir=folder, delete=False) as f:
+                    f.write(content)
+                os.replace(f.name, target)
+        return target
+
+    def _open(self, path, mode="r", **kwargs):
+        return open(self._get_local_path(path), mode)
+
+    def register(self) -> None:
+        """Let Detectron2's PathManager understand the prefix."""
+        PathManager.register_handler(self, allow_override=True)

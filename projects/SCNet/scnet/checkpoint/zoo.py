@@ -1,0 +1,78 @@
+"""The published weights of SCNet as ``MODEL.WEIGHTS scnet://NAME``."""
+
+import hashlib
+import io
+import os
+import re
+
+import torch
+from detectron2.utils.file_io import PathManager
+
+from .converted import ConvertedWeightsHandler
+from .mmdet import convert_mmdet_state_dict, read_mmdet_checkpoint
+
+URL = "https://download.openmmlab.com/mmdetection/v2.0/"
+
+# The last eight digits of a file's name begin its SHA-256.
+FILES = {
+    "R_50_FPN_1x": "scnet/scnet_r50_fpn_1x_coco/scnet_r50_fpn_1x_coco-c3f09857.pth",
+    "R_50_FPN_20e": "scnet/scnet_r50_fpn_20e_coco/scnet_r50_fpn_20e_coco-a569f645.pth",
+    "R_101_FPN_20e": "scnet/scnet_r101_fpn_20e_coco/scnet_r101_fpn_20e_coco-294e312c.pth",
+    "X_101_64x4d_FPN_20e": (
+        "scnet/scnet_x101_64x4d_fpn_20e_coco/scnet_x101_64x4d_fpn_20e_coco-fb09dec9.pth"
+    ),
+}
+
+
+class ZooHandler(ConvertedWeightsHandler):
+    """Downloads the official file, verifies the hash in its name, and converts it.
+
+    Raises:
+        ValueError: there is no such name, or the file is not what its hash says.
+        OSError: without network; the message says what to fetch and where to put it.
+    """
+
+    prefix = "scnet://"
+    suffix = ".pth"
+
+    def convert(self, name: str, folder: str) -> bytes:
+        if name not in FILES:
+            raise ValueError(f"No weights '{self.prefix}{name}'. There are: {', '.join(FILES)}.")
+        state_dict = read_mmdet_checkpoint(self._official_file(name, folder))
+        buffer = io.BytesIO()
+        torch.save({"model": convert_mmdet_state_dict(state_dict)}, buffer)
+        return buffer.getvalue()
+
+    @staticmethod
+    def _official_file(name: str, folder: str) -> str:
+        """The path of the file that was put into the folder by hand, or else is downloaded."""
+        url = URL + FILES[name]
+        path = os.path.join(folder, os.path.basename(url))
+        if not os.path.exists(path):
+            try:
+                path = PathManager.get_local_path(url)
+            except OSError as error:
+                raise OSError(
+                    f"Cannot download {url} ({error}). Fetch it by hand, put it there as {path}, "
+                    "and start again."
+                ) from error
+        verify_hash(path)
+        return path
+
+
+def verify_hash(path: str) -> None:
+    """Compare a file with the first digits of SHA-256 in its name: NAME-xxxxxxxx.pth.
+
+    Raises:
+        ValueError: they differ.
+    """
+    expected = re.search(r"-([0-9a-f]{8})\.pth$", path)[1]
+    digest = hashlib.sha256()
+    with open(path, "rb") as f:
+        while block := f.read(1 << 20):
+            digest.update(block)
+    if not digest.hexdigest().startswith(expected):
+        raise ValueError(
+            f"'{path}' is damaged or another file: its SHA-256 begins with "
+            f"{digest.hexdigest()[:8]}, not {expected}. Delete it and fetch it again."
+        )

@@ -1,0 +1,32 @@
+"""Box regression with the authors' limits."""
+
+import torch
+from detectron2.modeling.box_regression import Box2BoxTransform
+from detectron2.modeling.proposal_generator import PROPOSAL_GENERATOR_REGISTRY, RPN
+from torch import Tensor
+
+
+class ClampedBox2BoxTransform(Box2BoxTransform):
+    """Detectron2's, with the change of width and height clamped from below, too.
+
+    Detectron2 keeps a box from growing by more than 1000 / 16; the authors also keep it from
+    shrinking by more.
+    """
+
+    def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
+        """See :meth:`Box2BoxTransform.apply_deltas`. (R, 4 k), (R, 4) -> (R, 4 k)."""
+        _, _, weight_w, weight_h = self.weights
+        low = [float("-inf")] * 2 + [-self.scale_clamp * weight_w, -self.scale_clamp * weight_h]
+        low = torch.tensor(low * (deltas.shape[1] // 4), device=deltas.device)
+        return super().apply_deltas(torch.maximum(deltas.float(), low), boxes)
+
+
+@PROPOSAL_GENERATOR_REGISTRY.register()
+class SCNetRPN(RPN):
+    """Detectron2's RPN with :class:`ClampedBox2BoxTransform`."""
+
+    @classmethod
+    def from_config(cls, cfg, input_shape):
+        ret = super().from_config(cfg, input_shape)
+        ret["box2box_transform"] = ClampedBox2BoxTransform(cfg.MODEL.RPN.BBOX_REG_WEIGHTS)
+        return ret
