@@ -29,7 +29,7 @@ quickstart: env
 	@echo "== Drawing predictions"
 	$(RUN) projects/SCNet/tools/predict.py --config-file $(CONFIGS)/quickstart.yaml --overwrite \
 	    --input scnet_shapes_val --limit 20 --output $(QUICKSTART)/predictions \
-	    MODEL.WEIGHTS $(QUICKSTART)/model_final.pth
+	    --opts MODEL.WEIGHTS $(QUICKSTART)/model_final.pth
 	@echo "== Average precision ($(QUICKSTART)/inference/results.md):"
 	@cat $(QUICKSTART)/inference/results.md
 	@echo "== Pictures: $(QUICKSTART)/predictions"

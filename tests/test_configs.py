@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from helpers import detect, training_step
 from scnet import get_cfg
 from scnet.config import CONFIG_DIR
-from test_meta_arch import detect, training_step
 
 CONFIGS = sorted(p for p in CONFIG_DIR.rglob("*.yaml") if not p.name.startswith("Base"))
 
@@ -26,9 +26,12 @@ def test_config(path, make_model, make_batch):
     cfg.merge_from_list(["MODEL.RPN.POST_NMS_TOPK_TRAIN", 50, "MODEL.RPN.POST_NMS_TOPK_TEST", 10])
     model = make_model(cfg)
     if path.stem in PARAMETERS:
-        count = sum(p.numel() for p in model.parameters()) / 1e6
+        # From the state dict: gamma and beta of frozen layers are buffers in Detectron2.
+        names = ("weight", "bias")
+        state = model.state_dict()
+        count = sum(v.numel() for k, v in state.items() if k.endswith(names)) / 1e6
         assert count == pytest.approx(PARAMETERS[path.stem], abs=0.005)
-    batch = make_batch(cfg, [[0, 1]], sizes=[(64, 64)])
+    batch = make_batch(cfg, [[0, cfg.MODEL.ROI_HEADS.NUM_CLASSES - 1]], sizes=[(64, 64)])
     training_step(model, batch)
     instances = detect(model, batch)[0]
     assert torch.isfinite(instances.pred_boxes.tensor).all()

@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 import torch
-from detectron2.utils.events import EventStorage
+
+from helpers import detect, training_step
 
 PARTS = {
     "consistency": "MODEL.SCNET.SAMPLE_CONSISTENCY",
@@ -12,24 +13,6 @@ PARTS = {
     "context": "MODEL.SCNET.GLOBAL_CONTEXT.ENABLED",
     "semantic": "MODEL.SCNET.SEMANTIC.ENABLED",
 }
-
-
-def training_step(model, batch):
-    model.train()
-    model.zero_grad()
-    with EventStorage():
-        losses = model(batch)
-    sum(losses.values()).backward()
-    assert all(torch.isfinite(loss) for loss in losses.values()), losses
-    without = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
-    assert not without, f"no gradient: {without}"
-    return losses
-
-
-def detect(model, batch):
-    model.eval()
-    with torch.no_grad():
-        return [x["instances"] for x in model(batch)]
 
 
 @pytest.mark.parametrize("on", itertools.product([True, False], repeat=4))

@@ -11,7 +11,7 @@ import time
 import pytest
 import torch
 
-from conftest import REPOSITORY, TINY
+from helpers import REPOSITORY, TINY
 
 CONFIG = REPOSITORY / "projects/SCNet/configs/quickstart.yaml"
 

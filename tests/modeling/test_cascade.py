@@ -3,7 +3,7 @@ import torch
 from detectron2.structures import Boxes, Instances, pairwise_iou
 from detectron2.utils.events import EventStorage
 
-from conftest import make_instances
+from helpers import make_instances
 from scnet.modeling.cascade import Stage
 
 SIZES = [(64, 80), (56, 64)]

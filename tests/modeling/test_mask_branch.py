@@ -4,7 +4,7 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 from torch.nn import functional as F
 
-from conftest import make_instances
+from helpers import make_instances
 from scnet.modeling.cascade import Stage
 from scnet.modeling.mask_targets import MatchedMasks
 

@@ -1,7 +1,7 @@
 import torch
 from detectron2.structures import Instances
 
-from conftest import make_instances
+from helpers import make_instances
 from scnet.modeling.mask_head import SCNetMaskHead
 
 

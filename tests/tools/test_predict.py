@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import TINY
+from helpers import TINY
 
 SCRIPT = "projects/SCNet/tools/predict.py"
 CONFIG = "projects/SCNet/configs/quickstart.yaml"
@@ -30,7 +30,7 @@ def images(tmp_path):
 def predict(run, weights, tmp_path):
     def predict(*args, weights=weights, check=True):
         fixed = ["--config-file", CONFIG, "--output", tmp_path / "out", "--threshold", 0]
-        return run(SCRIPT, *fixed, *args, *TINY, "MODEL.WEIGHTS", weights, check=check)
+        return run(SCRIPT, *fixed, *args, "--opts", *TINY, "MODEL.WEIGHTS", weights, check=check)
 
     return predict
 
@@ -88,4 +88,4 @@ def test_two_images_of_one_name_are_refused(predict, images):
 
 def test_no_weights(predict, images):
     result = predict("--input", images, weights="", check=False)
-    assert result.returncode != 0 and "Add MODEL.WEIGHTS" in result.stdout
+    assert result.returncode != 0 and "Add --opts MODEL.WEIGHTS" in result.stdout

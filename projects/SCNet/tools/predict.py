@@ -2,7 +2,7 @@
 """Draw the instances that a model finds in images.
 
     python projects/SCNet/tools/predict.py --config-file C --input IMAGE_OR_FOLDER ... \
-        --output FOLDER MODEL.WEIGHTS path/to/model.pth
+        --output FOLDER --opts MODEL.WEIGHTS path/to/model.pth
 """
 
 import argparse
@@ -43,7 +43,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--limit", type=int, help="stop after this many images")
     parser.add_argument("--overwrite", action="store_true", help="replace pictures that exist")
-    parser.add_argument("opts", nargs=argparse.REMAINDER, help="KEY VALUE pairs for the config")
+    parser.add_argument(
+        "--opts", nargs=argparse.REMAINDER, default=[], help="KEY VALUE pairs for the config, last"
+    )
     return parser.parse_args()
 
 
@@ -88,7 +90,7 @@ def main() -> None:
     cfg.merge_from_list(args.opts)
     register_datasets(cfg)
     if not cfg.MODEL.WEIGHTS:
-        raise ValueError("No weights. Add MODEL.WEIGHTS path/to/model.pth to the command.")
+        raise ValueError("No weights. Add --opts MODEL.WEIGHTS path/to/model.pth to the command.")
 
     images = dict(list(find_images(args.input).items())[: args.limit])
     existing = [p for p in images.values() if os.path.exists(os.path.join(args.output, p))]
