@@ -10,6 +10,7 @@ from detectron2.modeling import build_model
 
 from helpers import REPOSITORY, TINY, make_instances
 from scnet import get_cfg, get_config_file
+from scnet.data import shapes
 
 
 @pytest.fixture(autouse=True)
@@ -29,6 +30,15 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip(f"needs the development data, which is not in {path}")
     return path
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory):
+    """Variables for a process that finds a small version of the built-in data set."""
+    cache = tmp_path_factory.mktemp("cache")
+    root = cache / "scnet" / f"shapes_v{shapes.VERSION}"
+    shapes.generate(str(root), {"train": 8, "val": 6})
+    return {**os.environ, "FVCORE_CACHE": str(cache)}
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from nbclient import NotebookClient
 from scnet import get_cfg, get_config_file
 
 
-def test_the_notebook_runs_and_shows_pictures(repository, make_model, tmp_path):
+def test_the_notebook_runs_and_shows_pictures(repository, make_model, environment, tmp_path):
     """From the folder it lies in, with a model where the quick start leaves it."""
     cfg = get_cfg()
     cfg.merge_from_file(get_config_file("quickstart.yaml"))
@@ -18,7 +18,7 @@ def test_the_notebook_runs_and_shows_pictures(repository, make_model, tmp_path):
 
     notebook = nbformat.read(repository / "projects/SCNet/demo.ipynb", as_version=4)
     client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}})
-    client.execute()
+    client.execute(env=environment)
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     text = "".join(str(output.get("data", {}).get("text/plain", "")) for output in outputs)
     assert "pred_masks" in text

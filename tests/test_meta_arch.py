@@ -90,6 +90,20 @@ def test_no_detections(tiny_cfg, make_model, make_batch):
         assert instances.pred_masks.shape[0] == 0
 
 
+def test_no_proposals(tiny_cfg, make_model, make_batch):
+    tiny_cfg.MODEL.RPN.POST_NMS_TOPK_TRAIN = tiny_cfg.MODEL.RPN.POST_NMS_TOPK_TEST = 0
+    model = make_model(tiny_cfg)
+    batch = make_batch(tiny_cfg, [[], []])
+    training_step(model, batch)
+    assert [len(instances) for instances in detect(model, batch)] == [0, 0]
+
+
+def test_keypoints_are_refused(tiny_cfg, make_model):
+    tiny_cfg.MODEL.KEYPOINT_ON = True
+    with pytest.raises(ValueError, match="no keypoints"):
+        make_model(tiny_cfg)
+
+
 def test_boxes_only(tiny_cfg, make_model, make_batch):
     tiny_cfg.MODEL.MASK_ON = False
     model, batch = make_model(tiny_cfg), make_batch(tiny_cfg, [[1], [2]])

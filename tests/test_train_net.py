@@ -1,7 +1,6 @@
 """train_net.py, run as a user runs it."""
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -14,17 +13,6 @@ import torch
 from helpers import REPOSITORY, TINY
 
 CONFIG = REPOSITORY / "projects/SCNet/configs/quickstart.yaml"
-
-
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory):
-    """A cache with a small version of the built-in data set, so that nothing takes long."""
-    from scnet.data import shapes
-
-    cache = tmp_path_factory.mktemp("cache")
-    root = cache / "scnet" / f"shapes_v{shapes.VERSION}"
-    shapes.generate(str(root), {"train": 8, "val": 2})
-    return {**os.environ, "FVCORE_CACHE": str(cache)}
 
 
 def command(output, *opts, flags=()):

@@ -95,10 +95,13 @@ def class_names(cfg) -> List[str]:
     """The names of the classes, from the first of ``DATASETS.TEST``.
 
     Raises:
-        ValueError: there is not one name per class of ``MODEL.ROI_HEADS.NUM_CLASSES``.
+        ValueError: no data set is named, or there is not one name per class of
+            ``MODEL.ROI_HEADS.NUM_CLASSES``.
     """
-    name = cfg.DATASETS.TEST[0] if cfg.DATASETS.TEST else None
-    names = MetadataCatalog.get(name).get("thing_classes") if name else None
+    if not cfg.DATASETS.TEST:
+        raise ValueError("DATASETS.TEST is empty; it says which data set names the classes.")
+    name = cfg.DATASETS.TEST[0]
+    names = MetadataCatalog.get(name).get("thing_classes")
     if names is None and name in DatasetCatalog:
         DatasetCatalog.get(name)  # reads the json, which has them
         names = MetadataCatalog.get(name).get("thing_classes")

@@ -37,7 +37,6 @@ def setup(args: Namespace) -> CfgNode:
     register_datasets(cfg)
     check_cfg(cfg)
     cfg.freeze()
-    comm.synchronize()  # no process may create files before all have looked
     if args.eval_only:
         # Evaluation keeps its log and config beside its results: those of the training stay.
         log_cfg = cfg.clone()
@@ -46,7 +45,7 @@ def setup(args: Namespace) -> CfgNode:
         default_setup(log_cfg, args)
     else:
         check_output_dir(cfg, resume=args.resume)
-        comm.synchronize()
+        comm.synchronize()  # no process may create files before all have looked
         default_setup(cfg, args)
     return cfg
 

@@ -37,6 +37,8 @@ class SCNetROIHeads(BoxCascade):
 
     @classmethod
     def from_config(cls, cfg, input_shape: Dict[str, ShapeSpec]):
+        if cfg.MODEL.KEYPOINT_ON:
+            raise ValueError("SCNet predicts no keypoints. Set MODEL.KEYPOINT_ON False.")
         ret = super().from_config(cfg, input_shape)
         if cfg.MODEL.MASK_ON:
             box_channels = ret["box_heads"][-1].output_shape.channels

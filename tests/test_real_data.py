@@ -1,0 +1,43 @@
+"""Real images through the command line: a few steps of training, then evaluation."""
+
+import json
+import os
+
+from helpers import TINY
+
+COMMON = ["SOLVER.MAX_ITER", 2, "SOLVER.IMS_PER_BATCH", 2, "DATALOADER.NUM_WORKERS", 0, *TINY]
+
+
+def results_of(output):
+    (results,) = json.loads((output / "inference/results.json").read_text()).values()
+    return results
+
+
+def test_coco_with_stuff_maps(shared, run, tmp_path):
+    opts = [
+        *("DATASETS.TRAIN", "('coco_2017_train_stuffthingmaps',)"),
+        *("DATASETS.TEST", "('coco_2017_val',)"),
+        *("MODEL.ROI_HEADS.NUM_CLASSES", 80, "MODEL.SEM_SEG_HEAD.NUM_CLASSES", 183),
+    ]
+    run(
+        *("train_net.py", "--config-file", "projects/SCNet/configs/quickstart.yaml"),
+        *("OUTPUT_DIR", tmp_path, *COMMON, *opts),
+        env={**os.environ, "DETECTRON2_DATASETS": str(shared / "datasets")},
+    )
+    assert set(results_of(tmp_path)) == {"bbox", "segm"}
+    assert "AP-person" in results_of(tmp_path)["segm"]
+
+
+def test_nuclei_with_rle_masks_and_one_class(shared, run, tmp_path):
+    nuclei = shared / "datasets/nuclei"
+    opts = []
+    for split, name in (("TRAIN", "train"), ("TEST", "val")):
+        opts += [f"DATASETS.{split}_JSON", f"('{nuclei}/instances_{name}.json',)"]
+        opts += [f"DATASETS.{split}_IMAGES", f"('{nuclei}/{name}',)"]
+    result = run(
+        *("train_net.py", "--config-file", "projects/SCNet/configs/nuclei.yaml"),
+        *("OUTPUT_DIR", tmp_path, *COMMON, *opts),
+    )
+    assert "loss_mask" in (tmp_path / "metrics.json").read_text()
+    assert "loss_sem_seg" not in result.stdout
+    assert set(results_of(tmp_path)) == {"bbox", "segm"}
