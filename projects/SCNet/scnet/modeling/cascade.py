@@ -165,14 +165,15 @@ class BoxCascade(CascadeROIHeads):
             non-maximum suppression.
         """
         predictor, last = self.box_predictor[-1], stages[-1]
-        logits = torch.stack([stage.predictions[0] for stage in stages])
         if self.score_average == "logits":
-            scores = logits.mean(dim=0).softmax(dim=-1)
+            logits = torch.stack([stage.predictions[0] for stage in stages]).mean(dim=0)
+            scores = predictor.predict_probs((logits, None), last.proposals)
         else:
-            scores = logits.softmax(dim=-1).mean(dim=0)
+            per_stage = [predictor.predict_probs(s.predictions, s.proposals) for s in stages]
+            scores = [torch.stack(per_image).mean(dim=0) for per_image in zip(*per_stage)]
         instances, _ = fast_rcnn_inference(
             predictor.predict_boxes(last.predictions, last.proposals),
-            scores.split([len(p) for p in last.proposals]),
+            scores,
             [p.image_size for p in last.proposals],
             predictor.test_score_thresh,
             predictor.test_nms_thresh,
