@@ -7,26 +7,36 @@ import torch
 
 from helpers import detect, training_step
 
+MASK_HEADS = {
+    "sample_consistency": 1,
+    "naive_sample_consistency": 3,
+    "per_stage": 3,
+    "interleaved": 3,
+}
 PARTS = {
-    "consistency": "MODEL.SCNET.SAMPLE_CONSISTENCY",
     "relay": "MODEL.SCNET.FEATURE_RELAY",
     "context": "MODEL.SCNET.GLOBAL_CONTEXT.ENABLED",
     "semantic": "MODEL.SCNET.SEMANTIC.ENABLED",
 }
 
 
-@pytest.mark.parametrize("on", itertools.product([True, False], repeat=4))
-def test_every_combination_trains_and_tests(tiny_cfg, make_model, make_batch, on):
+@pytest.mark.parametrize("on", itertools.product([True, False], repeat=3))
+@pytest.mark.parametrize("mask_branch", MASK_HEADS)
+def test_every_combination_trains_and_tests(tiny_cfg, make_model, make_batch, mask_branch, on):
     switches = dict(zip(PARTS, on))
+    tiny_cfg.MODEL.SCNET.MASK_BRANCH = mask_branch
     tiny_cfg.merge_from_list([x for part, key in PARTS.items() for x in (key, switches[part])])
+    if mask_branch == "interleaved" and switches["relay"]:
+        with pytest.raises(ValueError, match="FEATURE_RELAY False"):
+            make_model(tiny_cfg)
+        return
     model, batch = make_model(tiny_cfg), make_batch(tiny_cfg, [[0, 1], [4]])
     losses = training_step(model, batch)
 
     expected = {"loss_rpn_cls", "loss_rpn_loc"}
     expected |= {f"loss_{kind}_stage{k}" for kind in ("cls", "box_reg") for k in range(3)}
-    expected |= (
-        {"loss_mask"} if switches["consistency"] else {f"loss_mask_stage{k}" for k in range(3)}
-    )
+    heads = MASK_HEADS[mask_branch]
+    expected |= {"loss_mask"} if heads == 1 else {f"loss_mask_stage{k}" for k in range(heads)}
     expected |= {"loss_sem_seg"} if switches["semantic"] else set()
     expected |= {"loss_global_context"} if switches["context"] else set()
     assert set(losses) == expected
@@ -35,16 +45,17 @@ def test_every_combination_trains_and_tests(tiny_cfg, make_model, make_batch, on
     assert ("semantic_head" in names) == switches["semantic"]
     assert ("global_context_head" in names) == switches["context"]
     relays = [n for n, _ in model.named_parameters() if ".relays." in n]
-    assert len(relays) == switches["relay"] * (1 if switches["consistency"] else 3) * 2
+    assert len(relays) == switches["relay"] * heads * 2
 
     for instances, x in zip(detect(model, batch), batch):
         assert instances.pred_masks.shape[1:] == (x["height"], x["width"])
 
 
-@pytest.mark.parametrize("consistency", [True, False])
+@pytest.mark.parametrize("mask_branch", MASK_HEADS)
 @pytest.mark.parametrize("classes", [[[], [2]], [[], []]])
-def test_images_without_objects(tiny_cfg, make_model, make_batch, classes, consistency):
-    tiny_cfg.MODEL.SCNET.SAMPLE_CONSISTENCY = consistency
+def test_images_without_objects(tiny_cfg, make_model, make_batch, classes, mask_branch):
+    tiny_cfg.MODEL.SCNET.MASK_BRANCH = mask_branch
+    tiny_cfg.MODEL.SCNET.FEATURE_RELAY = mask_branch != "interleaved"
     losses = training_step(make_model(tiny_cfg), make_batch(tiny_cfg, classes))
     if classes == [[], []]:
         masks = [loss for name, loss in losses.items() if name.startswith("loss_mask")]
@@ -88,6 +99,23 @@ def test_no_detections(tiny_cfg, make_model, make_batch):
     for instances in detect(make_model(tiny_cfg), make_batch(tiny_cfg, [[1], []])):
         assert len(instances) == 0
         assert instances.pred_masks.shape[0] == 0
+
+
+def test_mask_rcnn_is_a_cascade_of_one_stage(tiny_cfg, make_model, make_batch):
+    tiny_cfg.MODEL.ROI_BOX_CASCADE_HEAD.IOUS = (0.5,)
+    tiny_cfg.MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS = ((10.0, 10.0, 5.0, 5.0),)
+    tiny_cfg.MODEL.SCNET.STAGE_LOSS_WEIGHTS = (1.0,)
+    tiny_cfg.MODEL.SCNET.MASK_BRANCH = "per_stage"
+    model, batch = make_model(tiny_cfg), make_batch(tiny_cfg, [[0, 1], [4]])
+    losses = training_step(model, batch)
+    assert {"loss_cls_stage0", "loss_mask"} < set(losses) and "loss_cls_stage1" not in losses
+    assert all(len(instances) for instances in detect(model, batch))
+
+
+def test_an_unknown_mask_branch_is_refused(tiny_cfg, make_model):
+    tiny_cfg.MODEL.SCNET.MASK_BRANCH = "deep"
+    with pytest.raises(ValueError, match="MASK_BRANCH is 'deep'.*'interleaved'"):
+        make_model(tiny_cfg)
 
 
 def test_no_proposals(tiny_cfg, make_model, make_batch):

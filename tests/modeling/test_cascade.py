@@ -144,7 +144,8 @@ def test_features_get_the_unscaled_gradient(heads):
 
 def make_stage(roi_heads, logits, boxes):
     proposals = Instances((64, 80), proposal_boxes=Boxes(boxes))
-    return Stage([proposals], torch.zeros(len(boxes), 32), (logits, torch.zeros(len(boxes), 4)))
+    predictions = (logits, torch.zeros(len(boxes), 4))
+    return Stage([proposals], torch.zeros(len(boxes), 32), predictions, [boxes])
 
 
 @pytest.mark.parametrize("average", ["logits", "probabilities"])

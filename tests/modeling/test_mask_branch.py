@@ -9,12 +9,13 @@ from scnet.modeling.cascade import Stage
 from scnet.modeling.mask_targets import MatchedMasks
 
 K = 5
+KINDS = ["sample_consistency", "naive_sample_consistency", "per_stage", "interleaved"]
 
 
 @pytest.fixture
 def branch(tiny_cfg, make_model):
-    def make(consistent=True, relay=True):
-        tiny_cfg.MODEL.SCNET.SAMPLE_CONSISTENCY = consistent
+    def make(kind="sample_consistency", relay=True):
+        tiny_cfg.MODEL.SCNET.MASK_BRANCH = kind
         tiny_cfg.MODEL.SCNET.FEATURE_RELAY = relay
         return make_model(tiny_cfg).roi_heads.mask_branch
 
@@ -40,7 +41,7 @@ def make_stages(count=3):
             p.gt_classes = torch.cat([targets.gt_classes[index[:3]], torch.tensor([K])])
             p.gt_masks = MatchedMasks(targets.gt_masks, index)
             proposals.append(p)
-        stages.append(Stage(proposals, torch.randn(8, 32), None))
+        stages.append(Stage(proposals, torch.randn(8, 32), None, None))
     return stages
 
 
@@ -67,7 +68,7 @@ def reference_loss(branch, head, relay, features, stage):
 
 @pytest.mark.parametrize("relay", [True, False])
 def test_sample_consistency_trains_one_head_on_the_last_stage(branch, relay):
-    branch, features, stages = branch(True, relay), make_features(), make_stages()
+    branch, features, stages = branch(relay=relay), make_features(), make_stages()
     with EventStorage():
         losses = branch.losses(features, stages)
     relays = branch.relays or [None]
@@ -77,19 +78,21 @@ def test_sample_consistency_trains_one_head_on_the_last_stage(branch, relay):
 
 
 @pytest.mark.parametrize("relay", [True, False])
-def test_without_it_each_head_trains_on_its_stage(branch, relay):
-    branch, features, stages = branch(False, relay), make_features(), make_stages()
+@pytest.mark.parametrize("kind", ["per_stage", "naive_sample_consistency"])
+def test_each_head_trains_on_its_stage_or_all_on_the_last(branch, kind, relay):
+    branch, features, stages = branch(kind, relay), make_features(), make_stages()
     with EventStorage():
         losses = branch.losses(features, stages)
     for k, alpha in enumerate((1.0, 0.5, 0.25)):
         one = branch.relays[k] if relay else None
-        expected = reference_loss(branch, branch.heads[k], one, features, stages[k])
+        stage = stages[k if kind == "per_stage" else 2]
+        expected = reference_loss(branch, branch.heads[k], one, features, stage)
         torch.testing.assert_close(losses[f"loss_mask_stage{k}"], alpha * expected)
 
 
-@pytest.mark.parametrize("consistent", [True, False])
-def test_no_positives_reach_every_parameter(branch, consistent):
-    branch, stages = branch(consistent), make_stages()
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_positives_reach_every_parameter(branch, kind):
+    branch, stages = branch(kind, relay=kind != "interleaved"), make_stages()
     for stage in stages:
         for p in stage.proposals:
             p.gt_classes[:] = K
@@ -100,9 +103,9 @@ def test_no_positives_reach_every_parameter(branch, consistent):
     assert all(p.grad is not None for p in branch.parameters())
 
 
-@pytest.mark.parametrize("consistent", [True, False])
-def test_inference_averages_the_heads_for_the_predicted_class(branch, consistent):
-    branch, features = branch(consistent), make_features()
+@pytest.mark.parametrize("kind", ["sample_consistency", "naive_sample_consistency", "per_stage"])
+def test_inference_averages_the_heads_for_the_predicted_class(branch, kind):
+    branch, features = branch(kind), make_features()
     branch.eval()
     instances = []
     for count in (2, 1):
@@ -110,14 +113,14 @@ def test_inference_averages_the_heads_for_the_predicted_class(branch, consistent
         i = Instances((64, 80), pred_boxes=objects.gt_boxes)
         i.pred_classes = torch.arange(count) + 2
         instances.append(i)
-    box_features = [torch.randn(3, 32) for _ in branch.heads]
+    box_features = {stage: torch.randn(3, 32) for stage in range(3)}
     with torch.no_grad():
         x = branch.pooler(
             [features[n] for n in branch.in_features], [i.pred_boxes for i in instances]
         )
         probabilities = [
-            head.layers(x + relay(vector)).sigmoid()
-            for head, relay, vector in zip(branch.heads, branch.relays, box_features)
+            head.layers(x + relay(box_features[stage])).sigmoid()
+            for head, relay, stage in zip(branch.heads, branch.relays, branch.stages)
         ]
         out = branch.inference(features, instances, box_features)
     mean = sum(probabilities) / len(probabilities)

@@ -13,7 +13,8 @@ def make_head(**kwargs):
     defaults = {
         "num_classes": 5,
         "channels": 3,
-        "num_blocks": 2,
+        "num_conv": 4,
+        "residual": True,
         "stride": 8,
         "loss_weight": 0.2,
         "ignore_value": 255,
@@ -79,3 +80,17 @@ def test_nothing_labelled_gives_zero_loss_and_gradient():
 def test_stride_without_level_is_refused():
     with pytest.raises(ValueError, match="COMMON_STRIDE is 2"):
         make_head(stride=2)
+
+
+def test_without_skip_connections_the_convolutions_are_plain():
+    head, x = make_head(residual=False, num_conv=3), torch.randn(1, 3, 4, 6)
+    expected = x
+    for conv in head.blocks:
+        expected = F.conv2d(expected, conv.weight, conv.bias, padding=1).clamp(min=0)
+    assert len(head.blocks) == 3
+    torch.testing.assert_close(head.blocks(x), expected)
+
+
+def test_skip_connections_over_an_odd_number_are_refused():
+    with pytest.raises(ValueError, match="SEMANTIC.NUM_CONV is 3"):
+        make_head(num_conv=3)

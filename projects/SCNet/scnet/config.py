@@ -29,12 +29,16 @@ def add_scnet_config(cfg: CN) -> None:
     # "probabilities" (Detectron2).
     _C.MODEL.SCNET.SCORE_AVERAGE = "logits"
 
-    # Sec. 4.1. True: one deep mask head, trained on the samples of the last box stage alone.
-    # False: one mask head per stage, trained on the samples of its stage (Cascade Mask R-CNN).
-    # MODEL.ROI_MASK_HEAD.NUM_CONV counts the convolutions of one stage in both cases; sample
-    # consistency stacks those of all stages into its one head (3 x 4 = 12).
-    _C.MODEL.SCNET.SAMPLE_CONSISTENCY = True
-    # Sec. 4.2, Fig. 4.
+    # Which RoIs train which mask head:
+    # - "sample_consistency" (Sec. 4.1, Fig. 3b): one deep head, the samples of the last box stage;
+    # - "naive_sample_consistency" (Fig. 3a): one head per stage, all after the last box stage;
+    # - "per_stage" (Fig. 2a): one head per stage, the samples of its stage (Cascade Mask R-CNN);
+    # - "interleaved" (Fig. 2b): one head per stage, each stage's refined boxes, mask features
+    #   handed from head to head (Hybrid Task Cascade).
+    # MODEL.ROI_MASK_HEAD.NUM_CONV counts the convolutions of one stage in all cases; effective
+    # sample consistency stacks those of all stages into its one head (3 x 4 = 12).
+    _C.MODEL.SCNET.MASK_BRANCH = "sample_consistency"
+    # Sec. 4.2, Fig. 4: for each mask head, from the box head of the stage whose samples it gets.
     _C.MODEL.SCNET.FEATURE_RELAY = True
 
     # Sec. 4.2, Fig. 5.
@@ -48,7 +52,10 @@ def add_scnet_config(cfg: CN) -> None:
     # gamma of Eq. 3.
     _C.MODEL.SCNET.SEMANTIC = CN()
     _C.MODEL.SCNET.SEMANTIC.ENABLED = True
-    _C.MODEL.SCNET.SEMANTIC.NUM_BLOCKS = 2
+    _C.MODEL.SCNET.SEMANTIC.NUM_CONV = 4
+    # True: a skip connection over every two convolutions, as in the authors' SCNet.
+    # False: plain convolutions, as in Hybrid Task Cascade.
+    _C.MODEL.SCNET.SEMANTIC.RESIDUAL = True
 
     # True: batch norm in the backbone keeps its statistics in training (its gamma and beta
     # train where the backbone is not frozen), as in the authors' code. Only MODEL.RESNETS.NORM

@@ -1,4 +1,4 @@
-"""The published weights of SCNet as ``MODEL.WEIGHTS scnet://NAME``."""
+"""Published weights of SCNet, HTC and Cascade Mask R-CNN as ``MODEL.WEIGHTS scnet://NAME``."""
 
 import hashlib
 import io
@@ -20,6 +20,29 @@ FILES = {
     "R_101_FPN_20e": "scnet/scnet_r101_fpn_20e_coco/scnet_r101_fpn_20e_coco-294e312c.pth",
     "X_101_64x4d_FPN_20e": (
         "scnet/scnet_x101_64x4d_fpn_20e_coco/scnet_x101_64x4d_fpn_20e_coco-fb09dec9.pth"
+    ),
+    "htc_R_50_FPN_1x": "htc/htc_r50_fpn_1x_coco/htc_r50_fpn_1x_coco_20200317-7332cf16.pth",
+    "htc_R_50_FPN_20e": "htc/htc_r50_fpn_20e_coco/htc_r50_fpn_20e_coco_20200319-fe28c577.pth",
+    "htc_R_101_FPN_20e": "htc/htc_r101_fpn_20e_coco/htc_r101_fpn_20e_coco_20200317-9b41b48f.pth",
+    "htc_X_101_64x4d_FPN_20e": (
+        "htc/htc_x101_64x4d_fpn_16x1_20e_coco/"
+        "htc_x101_64x4d_fpn_16x1_20e_coco_20200318-b181fd7a.pth"
+    ),
+    "cascade_mask_rcnn_R_50_FPN_1x": (
+        "cascade_rcnn/cascade_mask_rcnn_r50_fpn_1x_coco/"
+        "cascade_mask_rcnn_r50_fpn_1x_coco_20200203-9d4dcb24.pth"
+    ),
+    "cascade_mask_rcnn_R_50_FPN_20e": (
+        "cascade_rcnn/cascade_mask_rcnn_r50_fpn_20e_coco/cascade_mask_rcnn_r50_fpn_20e_coco_"
+        "bbox_mAP-0.419__segm_mAP-0.365_20200504_174711-4af8e66e.pth"
+    ),
+    "cascade_mask_rcnn_R_101_FPN_20e": (
+        "cascade_rcnn/cascade_mask_rcnn_r101_fpn_20e_coco/cascade_mask_rcnn_r101_fpn_20e_coco_"
+        "bbox_mAP-0.434__segm_mAP-0.378_20200504_174836-005947da.pth"
+    ),
+    "cascade_mask_rcnn_X_101_64x4d_FPN_20e": (
+        "cascade_rcnn/cascade_mask_rcnn_x101_64x4d_fpn_20e_coco/"
+        "cascade_mask_rcnn_x101_64x4d_fpn_20e_coco_20200512_161033-bdb5126a.pth"
     ),
 }
 

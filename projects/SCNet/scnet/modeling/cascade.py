@@ -28,11 +28,13 @@ class Stage(NamedTuple):
             those that are ground truth appended for sampling.
         box_features: (R, D), the output of the box head.
         predictions: logits (R, K + 1), the background last, and deltas (R, 4).
+        refined: per image, the boxes (R_i, 4) that go on to the next stage.
     """
 
     proposals: List[Instances]
     box_features: Tensor
     predictions: Tuple[Tensor, Tensor]
+    refined: List[Tensor]
 
 
 class BoxCascade(CascadeROIHeads):
@@ -125,24 +127,38 @@ class BoxCascade(CascadeROIHeads):
         maps = [features[name] for name in self.box_in_features]
         image_sizes = [p.image_size for p in proposals]
         boxes = [p.proposal_boxes.tensor for p in proposals]
-        if self.training:
-            targets = [_sampling_targets(t) for t in targets]
         stages = []
         for k in range(self.num_cascade_stages):
             proposals = self._create_proposals_from_boxes(boxes, image_sizes)
             if self.training:
-                for p in proposals:
-                    p.objectness_logits = p.proposal_boxes.tensor.new_zeros(len(p))
-                    p.is_gt = torch.zeros(len(p), dtype=torch.bool, device=boxes[0].device)
                 with get_event_storage().name_scope(f"stage{k}"):
-                    proposals = self.samplers[k].label_and_sample_proposals(proposals, targets)
+                    proposals = self.sample(proposals, targets, k)
             box_features = self.box_features(maps, [p.proposal_boxes for p in proposals], k)
             predictions = self.box_predictor[k](box_features)
-            stages.append(Stage(proposals, box_features, predictions))
             boxes = self.box_predictor[k].predict_boxes(predictions, proposals)
             if self.training and self.resample:
                 boxes = [b[~p.is_gt] for b, p in zip(boxes, proposals)]
+            stages.append(Stage(proposals, box_features, predictions, boxes))
         return stages
+
+    def sample(
+        self, proposals: List[Instances], targets: List[Instances], stage: int
+    ) -> List[Instances]:
+        """Label boxes by the IoU threshold of a stage, and draw that stage's sample of them.
+
+        Args:
+            proposals: per image, with ``proposal_boxes``; changed in place.
+            targets: per image, the ground truth.
+
+        Returns:
+            per image, the proposals of a :class:`Stage`.
+        """
+        for p in proposals:
+            boxes = p.proposal_boxes.tensor
+            p.objectness_logits = boxes.new_zeros(len(p))
+            p.is_gt = torch.zeros(len(p), dtype=torch.bool, device=boxes.device)
+        targets = [_sampling_targets(t) for t in targets]
+        return self.samplers[stage].label_and_sample_proposals(proposals, targets)
 
     def box_features(self, maps: List[Tensor], boxes: List[Boxes], stage: int) -> Tensor:
         """The vectors (R, D) that the box head of a stage makes of boxes, given per image."""

@@ -1,5 +1,7 @@
-"""The residual block that the mask head, the semantic head and the global context share."""
+"""The stacks of convolutions that the mask head, the semantic head and the global context use."""
 
+import fvcore.nn.weight_init as weight_init
+from detectron2.layers import Conv2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -24,3 +26,14 @@ class ResidualBlock(nn.Module):
 def residual_blocks(channels: int, num_blocks: int) -> nn.Sequential:
     """A sequence of ``num_blocks`` residual blocks."""
     return nn.Sequential(*(ResidualBlock(channels) for _ in range(num_blocks)))
+
+
+def plain_convs(channels: int, num_conv: int) -> nn.Sequential:
+    """A sequence of ``num_conv`` 3x3 convolutions, each followed by a ReLU."""
+    layers = [
+        Conv2d(channels, channels, kernel_size=3, padding=1, activation=F.relu)
+        for _ in range(num_conv)
+    ]
+    for layer in layers:
+        weight_init.c2_msra_fill(layer)
+    return nn.Sequential(*layers)

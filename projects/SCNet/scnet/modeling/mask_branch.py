@@ -4,7 +4,7 @@ Shapes: N images, R regions over all images, D the length of the box head's vect
 the RoI features of the mask heads, K foreground classes, M the side of the predicted masks.
 """
 
-from typing import Dict, List, Optional
+from typing import Dict, Iterator, List, Optional
 
 import torch
 from detectron2.modeling.roi_heads.mask_head import mask_rcnn_inference, mask_rcnn_loss
@@ -24,8 +24,13 @@ class MaskBranch(nn.Module):
     probabilities are averaged. So
 
     - ``stages=[2]`` is effective sample consistency: one head, the last stage (Fig. 2c, 3b);
+    - ``stages=[2, 2, 2]`` is naive sample consistency (Fig. 3a);
     - ``stages=[0, 1, 2]`` is Cascade Mask R-CNN (Fig. 2a).
     """
+
+    # True: the heads train on the boxes that their stages refined, sampled anew, instead of on
+    # those that their stages took in.
+    interleaved = False
 
     def __init__(
         self,
@@ -69,7 +74,7 @@ class MaskBranch(nn.Module):
             stages: what the box cascade did, stage by stage, with ``gt_masks`` in its proposals.
 
         Returns:
-            ``loss_mask``, or ``loss_mask_stage{t}`` if there are several heads. A head without
+            ``loss_mask``, or ``loss_mask_stage{h}`` if there are several heads. A head without
             positive samples has a loss of zero, which still reaches all its parameters.
         """
         losses = {}
@@ -80,22 +85,32 @@ class MaskBranch(nn.Module):
             x = self._pool(features, [p.proposal_boxes for p in positives])
             if self.relays:
                 x = x + self.relays[h](stages[t].box_features[torch.cat(is_positive)])
-            loss = mask_rcnn_loss(self.heads[h].layers(x), positives, self.vis_period)
-            name = "loss_mask" if len(self.heads) == 1 else f"loss_mask_stage{t}"
+            loss = mask_rcnn_loss(self.logits(h, x), positives, self.vis_period)
+            name = "loss_mask" if len(self.heads) == 1 else f"loss_mask_stage{h}"
             losses[name] = self.loss_weights[h] * loss
         return losses
+
+    def logits(self, head: int, x: Tensor) -> Tensor:
+        """What one head makes of RoI features: (R, C, S, S) -> (R, K, M, M)."""
+        return self.heads[head].layers(x)
+
+    def all_logits(self, x: Tensor, box_features: Optional[Dict[int, Tensor]]) -> Iterator[Tensor]:
+        """What each head makes of the same RoIs; arguments as for :meth:`inference`."""
+        for h, t in enumerate(self.stages):
+            relay = self.relays[h](box_features[t]) if self.relays else 0
+            yield self.logits(h, x + relay)
 
     def inference(
         self,
         features: Dict[str, Tensor],
         instances: List[Instances],
-        box_features: Optional[List[Tensor]] = None,
+        box_features: Optional[Dict[int, Tensor]] = None,
     ) -> List[Instances]:
         """
         Args:
             features: maps by name.
             instances: per image, the final boxes with ``pred_boxes`` and ``pred_classes``.
-            box_features: (R, D) per head, of the final boxes; needed with feature relay.
+            box_features: by box stage, (R, D) of the final boxes; needed with feature relay.
 
         Returns:
             the same instances with ``pred_masks`` (R_i, 1, M, M), probabilities of the predicted
@@ -103,9 +118,8 @@ class MaskBranch(nn.Module):
         """
         x = self._pool(features, [i.pred_boxes for i in instances])
         probabilities = []
-        for h, head in enumerate(self.heads):
-            relay = self.relays[h](box_features[h]) if self.relays else 0
-            mask_rcnn_inference(head.layers(x + relay), instances)
+        for logits in self.all_logits(x, box_features):
+            mask_rcnn_inference(logits, instances)
             probabilities.append([i.pred_masks for i in instances])
         for instance, per_head in zip(instances, zip(*probabilities)):
             instance.pred_masks = torch.stack(per_head).mean(dim=0)

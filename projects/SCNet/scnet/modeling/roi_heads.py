@@ -7,11 +7,13 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling.poolers import ROIPooler
 from detectron2.modeling.roi_heads import ROI_HEADS_REGISTRY, build_mask_head
 from detectron2.structures import ImageList, Instances
+from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
-from .cascade import BoxCascade
+from .cascade import BoxCascade, Stage
 from .context_pooler import GLOBAL_CONTEXT, SEMANTIC, ContextPooler
 from .feature_relay import FeatureRelay
+from .htc import HTCMaskHead, InterleavedMaskBranch
 from .mask_branch import MaskBranch
 from .mask_head import SCNetMaskHead
 
@@ -70,8 +72,20 @@ class SCNetROIHeads(BoxCascade):
             return self.forward_with_given_boxes(features, detections), {}
         losses = self.box_losses(stages)
         if self.mask_on:
+            if self.mask_branch.interleaved:
+                stages = self._sample_refined(stages, targets)
             losses.update(self.mask_branch.losses(features, stages))
         return stages[-1].proposals, losses
+
+    def _sample_refined(self, stages: List[Stage], targets: List[Instances]) -> List[Stage]:
+        """Interleaved execution (Eq. 2): each stage's samples, drawn from its refined boxes."""
+        samples = []
+        for k, stage in enumerate(stages):
+            image_sizes = [p.image_size for p in stage.proposals]
+            proposals = self._create_proposals_from_boxes(stage.refined, image_sizes)
+            with get_event_storage().name_scope(f"mask_stage{k}"):
+                samples.append(stage._replace(proposals=self.sample(proposals, targets, k)))
+        return samples
 
     def _forward_mask(
         self, features: Dict[str, Tensor], instances: List[Instances]
@@ -85,7 +99,7 @@ class SCNetROIHeads(BoxCascade):
             # heads run once more on what non-maximum suppression has left.
             maps = [features[name] for name in self.box_in_features]
             pooled = self.box_pooler(maps, [i.pred_boxes for i in instances])
-            box_features = [self.box_head[t](pooled) for t in self.mask_branch.stages]
+            box_features = {t: self.box_head[t](pooled) for t in set(self.mask_branch.stages)}
         return self.mask_branch.inference(features, instances, box_features)
 
 
@@ -106,13 +120,15 @@ def build_context_pooler(cfg, pooler: ROIPooler) -> ContextPooler:
 
 
 def build_mask_branch(cfg, input_shape: Dict[str, ShapeSpec], box_channels: int) -> MaskBranch:
-    """The mask branch of the config.
+    """The mask branch of the config, with a head or heads for its ``MODEL.SCNET.MASK_BRANCH``.
 
     Args:
-        cfg: with ``SAMPLE_CONSISTENCY`` one deep head after the last box stage, without it one
-            head of ``MODEL.ROI_MASK_HEAD.NAME`` per stage.
+        cfg: heads that are neither SCNet's nor HTC's are those of ``MODEL.ROI_MASK_HEAD.NAME``.
         input_shape: the levels of the pyramid, by name.
         box_channels: D, the length of the box head's vector.
+
+    Raises:
+        ValueError: there is no such mask branch.
     """
     levels = [input_shape[name] for name in cfg.MODEL.ROI_HEADS.IN_FEATURES]
     size = cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION
@@ -124,17 +140,30 @@ def build_mask_branch(cfg, input_shape: Dict[str, ShapeSpec], box_channels: int)
     )
     pooler = build_context_pooler(cfg, pooler)
     shape = ShapeSpec(channels=levels[0].channels, height=size, width=size)
-    alpha = list(cfg.MODEL.SCNET.STAGE_LOSS_WEIGHTS)
-    if cfg.MODEL.SCNET.SAMPLE_CONSISTENCY:
-        stages, weights = [len(alpha) - 1], [sum(alpha)]
+    weights = list(cfg.MODEL.SCNET.STAGE_LOSS_WEIGHTS)
+    stages = list(range(len(weights)))
+    branch = MaskBranch
+    kind = cfg.MODEL.SCNET.MASK_BRANCH
+    if kind == "sample_consistency":
         heads = [SCNetMaskHead(cfg, shape)]
+        stages, weights = stages[-1:], [sum(weights)]  # Eq. 4
+    elif kind == "naive_sample_consistency":
+        heads = [build_mask_head(cfg, shape) for _ in stages]
+        stages = stages[-1:] * len(stages)
+    elif kind == "per_stage":
+        heads = [build_mask_head(cfg, shape) for _ in stages]
+    elif kind == "interleaved":
+        heads = [HTCMaskHead(cfg, shape, takes_features=t > 0) for t in stages]
+        branch = InterleavedMaskBranch
     else:
-        stages, weights = list(range(len(alpha))), alpha
-        heads = [build_mask_head(cfg, shape) for _ in alpha]
+        raise ValueError(
+            f"MODEL.SCNET.MASK_BRANCH is '{kind}'. There are 'sample_consistency', "
+            "'naive_sample_consistency', 'per_stage' and 'interleaved'."
+        )
     relays = None
     if cfg.MODEL.SCNET.FEATURE_RELAY:
         relays = [FeatureRelay(box_channels, shape.channels, size) for _ in heads]
-    return MaskBranch(
+    return branch(
         in_features=pooler.in_features,
         pooler=pooler,
         heads=heads,

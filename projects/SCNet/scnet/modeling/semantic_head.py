@@ -12,14 +12,15 @@ from detectron2.layers import Conv2d, ShapeSpec
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .layers import residual_blocks
+from .layers import plain_convs, residual_blocks
 
 
 class SemanticHead(nn.Module):
     """Fuses all levels of the feature pyramid and predicts semantic classes.
 
     It is the semantic branch of Hybrid Task Cascade, which the paper uses in all its cascades
-    (Sec. 5.2), with residual blocks in place of plain convolutions, as in the authors' code.
+    (Sec. 5.2). In SCNet it has residual blocks in place of plain convolutions, as in the authors'
+    code.
     """
 
     @configurable
@@ -29,7 +30,8 @@ class SemanticHead(nn.Module):
         *,
         num_classes: int,
         channels: int,
-        num_blocks: int,
+        num_conv: int,
+        residual: bool,
         stride: int,
         loss_weight: float,
         ignore_value: int,
@@ -39,13 +41,14 @@ class SemanticHead(nn.Module):
             input_shape: the levels to fuse, by name.
             num_classes: K, stuff and things together.
             channels: C of the layers and of the embedding; that of the levels too.
-            num_blocks: residual blocks after the fusion.
+            num_conv: 3x3 convolutions after the fusion.
+            residual: with a skip connection over every two of them.
             stride: at which the levels are fused; one of them must have it.
             loss_weight: gamma of Eq. 3.
             ignore_value: pixels of the target with this value do not count.
 
         Raises:
-            ValueError: no level has the stride.
+            ValueError: no level has the stride; or ``num_conv`` is odd with ``residual``.
         """
         super().__init__()
         self.in_features = list(input_shape)
@@ -59,6 +62,11 @@ class SemanticHead(nn.Module):
                 f"MODEL.SEM_SEG_HEAD.COMMON_STRIDE is {stride}, but the strides of "
                 f"MODEL.SEM_SEG_HEAD.IN_FEATURES are {strides}."
             )
+        if residual and num_conv % 2:
+            raise ValueError(
+                f"MODEL.SCNET.SEMANTIC.NUM_CONV is {num_conv}, but a skip connection spans two "
+                "convolutions. Make it even, or set MODEL.SCNET.SEMANTIC.RESIDUAL False."
+            )
         self.fusion_level = next(name for name, s in strides.items() if s == stride)
         self.lateral_convs = nn.ModuleDict(
             {
@@ -66,7 +74,10 @@ class SemanticHead(nn.Module):
                 for name, shape in input_shape.items()
             }
         )
-        self.blocks = residual_blocks(channels, num_blocks)
+        if residual:
+            self.blocks = residual_blocks(channels, num_conv // 2)
+        else:
+            self.blocks = plain_convs(channels, num_conv)
         self.predictor = Conv2d(channels, num_classes, kernel_size=1)
         self.embedding = Conv2d(channels, channels, kernel_size=1, activation=F.relu)
         for layer in [*self.lateral_convs.values(), self.embedding]:
@@ -82,7 +93,8 @@ class SemanticHead(nn.Module):
             "input_shape": {name: input_shape[name] for name in cfg.MODEL.SEM_SEG_HEAD.IN_FEATURES},
             "num_classes": cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES,
             "channels": cfg.MODEL.SEM_SEG_HEAD.CONVS_DIM,
-            "num_blocks": cfg.MODEL.SCNET.SEMANTIC.NUM_BLOCKS,
+            "num_conv": cfg.MODEL.SCNET.SEMANTIC.NUM_CONV,
+            "residual": cfg.MODEL.SCNET.SEMANTIC.RESIDUAL,
             "stride": cfg.MODEL.SEM_SEG_HEAD.COMMON_STRIDE,
             "loss_weight": cfg.MODEL.SEM_SEG_HEAD.LOSS_WEIGHT,
             "ignore_value": cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE,

@@ -1,0 +1,104 @@
+"""The mask branch of Hybrid Task Cascade (Sec. 3.2, Eq. 2, Fig. 2b).
+
+Shapes: R regions over all images, (C, S, S) the RoI features of the mask heads, K foreground
+classes, M the side of the predicted masks.
+"""
+
+from typing import Iterator, Optional
+
+from detectron2.config import configurable
+from detectron2.layers import Conv2d, ShapeSpec
+from detectron2.modeling.roi_heads.mask_head import (
+    ROI_MASK_HEAD_REGISTRY,
+    MaskRCNNConvUpsampleHead,
+)
+from fvcore.nn.weight_init import c2_msra_fill
+from torch import Tensor
+from torch.nn import functional as F
+
+from .mask_branch import MaskBranch
+
+
+@ROI_MASK_HEAD_REGISTRY.register()
+class HTCMaskHead(MaskRCNNConvUpsampleHead):
+    """Detectron2's mask head, which takes in the features of the head before it.
+
+    They pass a 1x1 convolution and are added to the RoI features: the fusion F of Eq. 2.
+    """
+
+    @configurable
+    def __init__(self, input_shape: ShapeSpec, *, takes_features: bool, **kwargs):
+        """
+        Args:
+            input_shape: channels C and side S of the RoI features.
+            takes_features: False for the first head, which has none before it.
+            kwargs: see :class:`MaskRCNNConvUpsampleHead`.
+        """
+        super().__init__(input_shape, **kwargs)
+        self.fusion = None
+        if takes_features:
+            channels = self.deconv.in_channels  # of the features of all heads: they are alike
+            self.fusion = Conv2d(channels, input_shape.channels, 1, activation=F.relu)
+            c2_msra_fill(self.fusion)
+
+    @classmethod
+    def from_config(cls, cfg, input_shape: ShapeSpec, takes_features: bool):
+        return {**super().from_config(cfg, input_shape), "takes_features": takes_features}
+
+    def features(self, x: Tensor, before: Optional[Tensor]) -> Tensor:
+        """
+        Args:
+            x: (R, C, S, S), RoI features.
+            before: (R, C, S, S), the features of the head before; None for the first head.
+
+        Returns:
+            (R, C, S, S), the features for the predictor and for the next head.
+        """
+        if before is not None:
+            x = x + self.fusion(before)
+        for conv in self.conv_norm_relus:
+            x = conv(x)
+        return x
+
+    def predict(self, features: Tensor) -> Tensor:
+        """(R, C, S, S) -> logits (R, K, M, M)."""
+        return self.predictor(self.deconv_relu(self.deconv(features)))
+
+
+class InterleavedMaskBranch(MaskBranch):
+    """One head per stage, chained by mask information flow.
+
+    Head t trains on the boxes that stage t has refined, and sees the features that heads 0 to
+    t - 1 made of the same RoIs.
+    """
+
+    interleaved = True
+
+    def __init__(self, **kwargs):
+        """See :class:`MaskBranch`.
+
+        Raises:
+            ValueError: there are relays. The box head of a stage has not seen the boxes that the
+                stage refines, so it has no features of them to hand on.
+        """
+        super().__init__(**kwargs)
+        if self.relays:
+            raise ValueError(
+                "Feature relay needs a mask branch that works on the boxes which the box head has "
+                "seen. Set MODEL.SCNET.FEATURE_RELAY False, or MODEL.SCNET.MASK_BRANCH to another "
+                "value than 'interleaved'."
+            )
+
+    def logits(self, head: int, x: Tensor) -> Tensor:
+        """See :meth:`MaskBranch.logits`."""
+        features = None
+        for link in self.heads[: head + 1]:
+            features = link.features(x, features)
+        return self.heads[head].predict(features)
+
+    def all_logits(self, x: Tensor, box_features=None) -> Iterator[Tensor]:
+        """See :meth:`MaskBranch.all_logits`. Each head's features are computed once."""
+        features = None
+        for head in self.heads:
+            features = head.features(x, features)
+            yield head.predict(features)
