@@ -15,6 +15,8 @@ PARAMETERS = {
     "scnet_R_50_FPN_20e_coco": 94.80,
     "scnet_R_101_FPN_20e_coco": 113.79,
     "scnet_X_101_64x4d_FPN_20e_coco": 152.70,
+    "htc_R_50_FPN_20e_coco": 80.26,
+    "cascade_mask_rcnn_R_50_FPN_20e_coco": 77.32,
 }
 
 

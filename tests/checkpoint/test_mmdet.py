@@ -12,7 +12,7 @@ from detectron2.utils.file_io import PathManager
 
 from scnet import convert_mmdet_state_dict, convert_to_mmdet_state_dict
 from scnet.checkpoint import zoo
-from scnet.checkpoint.mmdet import ARCHITECTURES, architecture_cfg
+from scnet.checkpoint.mmdet import BACKBONES, FAMILIES, architecture_cfg, find_cfg
 
 TOOL = "projects/SCNet/tools/convert_mmdet_checkpoint.py"
 
@@ -42,11 +42,30 @@ def test_a_round_trip_is_the_identity(weights):
     assert all(back[key] is weights[key] for key in weights)
 
 
-@pytest.mark.parametrize("config", ARCHITECTURES.values())
-def test_every_published_architecture_is_recognised(config):
-    theirs = shapes_of(config)
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("backbone", BACKBONES.values())
+def test_every_architecture_is_recognised(family, backbone):
+    config = f"{family}_{backbone}_FPN_20e_coco.yaml"
+    theirs = shapes_of(config, things=7, semantic=11)
     ours = convert_mmdet_state_dict(theirs)
     assert len(ours) == len(theirs)
+    expected = architecture_cfg(config, 7, 11)
+    assert find_cfg(theirs).dump() == expected.dump()
+    back = convert_to_mmdet_state_dict(ours)
+    assert back.keys() == theirs.keys()
+
+
+@pytest.mark.parametrize("family", ["htc", "cascade_mask_rcnn_sem"])
+def test_the_semantic_branch_may_be_absent(family):
+    theirs = shapes_of(f"{family}_R_50_FPN_20e_coco.yaml", semantic=None)
+    assert not any("semantic" in key for key in theirs)
+    assert not find_cfg(theirs).MODEL.SCNET.SEMANTIC.ENABLED
+    assert len(convert_mmdet_state_dict(theirs)) == len(theirs)
+
+
+def test_a_model_of_another_kind_is_refused():
+    with pytest.raises(ValueError, match="none of the mask heads of scnet, htc"):
+        convert_mmdet_state_dict({"backbone.conv1.weight": torch.zeros(1)})
 
 
 def test_every_parameter_of_our_model_is_filled(weights):
@@ -70,7 +89,7 @@ def test_copies_of_the_moving_average_are_ignored(weights):
     "change, message",
     [
         ({"roi_head.glbctx_head.fc.bias": None}, "'roi_head.glbctx_head.fc.bias'.*is missing"),
-        ({"neck.bn.weight": torch.zeros(1)}, "'neck.bn.weight' is no parameter of SCNet"),
+        ({"neck.bn.weight": torch.zeros(1)}, "'neck.bn.weight' is no parameter of scnet"),
         (
             {"roi_head.feat_relay_head.fc.bias": torch.zeros(7)},
             r"'roi_head.feat_relay_head.fc.bias'.*has shape \(7,\), not \(12544,\)",
@@ -97,8 +116,11 @@ def test_all_problems_are_listed_at_once(weights):
 
 
 def test_parameters_without_counterpart_are_named():
-    with pytest.raises(ValueError, match="'roi_heads.mask_branch.heads.1.deconv.weight'"):
-        convert_to_mmdet_state_dict({"roi_heads.mask_branch.heads.1.deconv.weight": None})
+    ours = {
+        f"roi_heads.mask_branch.{name}.weight": None for name in ("heads.1.deconv", "relays.1.fc")
+    }
+    with pytest.raises(ValueError, match="cascade_mask_rcnn_sem.*'roi_heads.*relays.1.fc.weight'"):
+        convert_to_mmdet_state_dict(ours)
 
 
 @pytest.mark.parametrize("layout", ["mmdet 2.x", "bare", "distributed"])

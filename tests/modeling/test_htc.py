@@ -73,7 +73,7 @@ def test_masks_train_on_the_boxes_that_their_stage_refined(heads):
     proposals = Instances((64, 80), proposal_boxes=boxes)
     with EventStorage():
         stages = heads.run_cascade(make_features(), [proposals], [targets])
-        samples = heads._sample_refined(stages, [targets])
+        samples = heads.mask_samples(stages, [targets])
     for stage, sample, threshold in zip(stages, samples, (0.5, 0.6, 0.7)):
         (refined,), (got,) = stage.refined, sample.proposals
         refined = refined.clone()

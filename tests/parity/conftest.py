@@ -6,7 +6,7 @@ import pytest
 from detectron2.modeling import build_model
 from parity_tools import DEVIATIONS, UNITS
 
-from scnet.checkpoint.mmdet import architecture_cfg, convert_mmdet_state_dict
+from scnet.checkpoint.mmdet import convert_mmdet_state_dict, find_cfg
 
 
 @pytest.fixture(scope="session")
@@ -25,10 +25,11 @@ def load_model():
     """Our model with the weights of a fixture."""
 
     def load(fixture):
-        cfg = architecture_cfg("scnet_R_50_FPN_1x_coco.yaml")
+        weights = fixture.state_dict()
+        cfg = find_cfg(weights)
         cfg.MODEL.DEVICE = "cpu"
         model = build_model(cfg)
-        result = model.load_state_dict(convert_mmdet_state_dict(fixture.state_dict()), strict=False)
+        result = model.load_state_dict(convert_mmdet_state_dict(weights), strict=False)
         assert not result.unexpected_keys
         assert all(key.endswith("num_batches_tracked") for key in result.missing_keys)
         return model

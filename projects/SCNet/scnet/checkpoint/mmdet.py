@@ -119,7 +119,7 @@ def convert_mmdet_state_dict(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]
         if key not in unknown
     }
     names = {ours: theirs for theirs, ours in table.items()}
-    expected = _expected_shapes(*_architecture(family, state_dict))
+    expected = _expected_shapes(*_architecture(state_dict))
     problems = [f"'{key}' is no parameter of {family}" for key in unknown]
     for key in sorted(expected.keys() | converted.keys()):
         theirs = f"{names[key.rpartition('.')[0]]}.{key.rpartition('.')[2]}"
@@ -197,8 +197,18 @@ def _family(names: Iterable[str], side: int) -> str:
     )
 
 
-def _architecture(family: str, state_dict: Dict[str, Tensor]) -> Tuple[str, int, Optional[int]]:
+def find_cfg(state_dict: Dict[str, Tensor]) -> CfgNode:
+    """The config of our model that a reference's weights belong to.
+
+    Raises:
+        ValueError: the weights are of no known architecture; the message says why.
+    """
+    return architecture_cfg(*_architecture(state_dict))
+
+
+def _architecture(state_dict: Dict[str, Tensor]) -> Tuple[str, int, Optional[int]]:
     """The config of the weights, and their numbers of thing and semantic classes."""
+    family = _family(state_dict, 0)
     keys = {
         "blocks": "backbone.layer3.0.conv2.weight",
         "things": "roi_head.bbox_head.0.fc_cls.weight",

@@ -72,13 +72,18 @@ class SCNetROIHeads(BoxCascade):
             return self.forward_with_given_boxes(features, detections), {}
         losses = self.box_losses(stages)
         if self.mask_on:
-            if self.mask_branch.interleaved:
-                stages = self._sample_refined(stages, targets)
-            losses.update(self.mask_branch.losses(features, stages))
+            samples = self.mask_samples(stages, targets)
+            losses.update(self.mask_branch.losses(features, samples))
         return stages[-1].proposals, losses
 
-    def _sample_refined(self, stages: List[Stage], targets: List[Instances]) -> List[Stage]:
-        """Interleaved execution (Eq. 2): each stage's samples, drawn from its refined boxes."""
+    def mask_samples(self, stages: List[Stage], targets: List[Instances]) -> List[Stage]:
+        """The stages with the proposals that the mask branch trains on.
+
+        They are those that the stages took in (Eq. 1), or with interleaved execution (Eq. 2) a
+        sample of the boxes that they refined.
+        """
+        if not self.mask_branch.interleaved:
+            return stages
         samples = []
         for k, stage in enumerate(stages):
             image_sizes = [p.image_size for p in stage.proposals]
