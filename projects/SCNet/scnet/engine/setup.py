@@ -110,7 +110,11 @@ def check_output_dir(cfg: CfgNode, resume: bool) -> None:
         return
     before = get_cfg()
     before.merge_from_file(config_file)
-    changed = [k for k in _changed_keys(before.MODEL, cfg.MODEL, "MODEL") if k not in MAY_CHANGE]
+    changed = [
+        key
+        for key in changed_keys(before, cfg)
+        if key.startswith("MODEL.") and key not in MAY_CHANGE
+    ]
     if changed:
         raise FileExistsError(
             f"--resume would go on with another model than that of the run in '{cfg.OUTPUT_DIR}': "
@@ -125,14 +129,15 @@ def check_output_dir(cfg: CfgNode, resume: bool) -> None:
 MAY_CHANGE = ("MODEL.DEVICE", "MODEL.WEIGHTS")
 
 
-def _changed_keys(before: CfgNode, after: CfgNode, prefix: str) -> List[str]:
+def changed_keys(before: CfgNode, after: CfgNode) -> List[str]:
+    """The keys in which two configs differ, in full ("MODEL.MASK_ON")."""
     changed = []
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
         if isinstance(old, CfgNode) and isinstance(new, CfgNode):
-            changed += _changed_keys(old, new, f"{prefix}.{key}")
+            changed += [f"{key}.{below}" for below in changed_keys(old, new)]
         elif old != new:
-            changed.append(f"{prefix}.{key}")
+            changed.append(key)
     return changed
 
 
