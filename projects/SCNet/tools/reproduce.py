@@ -18,6 +18,7 @@ import re
 import shlex
 import subprocess
 import sys
+from math import isnan, nan
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Dict, List, Optional
@@ -113,8 +114,12 @@ def base_config(args: argparse.Namespace) -> str:
         return get_config_file("scnet_R_50_FPN_1x_coco.yaml")
     if args.schedule in ("1x", "20e") and args.dataset != "coco":
         raise ValueError(f"--schedule {args.schedule} is COCO's. Give a number of iterations.")
-    if args.schedule and args.schedule not in ("1x", "20e") and not args.schedule.isdigit():
-        raise ValueError(f"--schedule is '{args.schedule}'; it is 1x, 20e or a number.")
+    if args.schedule not in (None, "1x", "20e") and not (
+        args.schedule.isdigit() and int(args.schedule) >= 20
+    ):
+        raise ValueError(
+            f"--schedule is '{args.schedule}'; it is 1x, 20e or a number of iterations from 20."
+        )
     if args.table == "1" and args.dataset != "coco":
         raise ValueError("Table 1 compares ImageNet backbones; it needs --dataset coco.")
     if args.dataset in DATASETS:
@@ -193,25 +198,28 @@ def read_results(folder: Path) -> Optional[Dict[str, float]]:
     return values
 
 
-def write_table(table: Table, measured: List[List[Dict[str, float]]], stem: Path) -> str:
+def write_table(
+    table: Table, measured: List[List[Dict[str, float]]], dataset: str, stem: Path
+) -> str:
     """Save a table as STEM.md (paper / measured) and STEM.csv (every run), and return the former.
 
     Args:
         measured: per row, the results of its finished runs, one per seed.
+        dataset: what they were measured on.
     """
     head = [*table.label_columns, *table.value_columns]
     lines = []
     for row, runs in zip(table.rows, measured):
         cells = []
         for column, paper in zip(table.value_columns, row.paper):
-            values = [values[column] for values in runs if column in values]
+            values = [v[column] for v in runs if not isnan(v.get(column, nan))]
             ours = f"{mean(values):.1f}" if values else "–"
             if len(values) > 1:
                 ours += f" ± {stdev(values):.1f}"
             cells.append(f"{paper} / {ours}")
         lines.append([*row.labels, *cells])
     text = tabulate(lines, head, tablefmt="github", disable_numparse=True)
-    text = f"{table.title}. Each cell: paper / measured.\n\n{text}\n"
+    text = f"{table.title}. Each cell: paper / measured ({dataset}).\n\n{text}\n"
     stem.parent.mkdir(parents=True, exist_ok=True)
     stem.with_suffix(".md").write_text(text)
     with open(stem.with_suffix(".csv"), "w", newline="") as f:
@@ -249,7 +257,7 @@ def main() -> None:
             run(line, folder, "\n".join(settings))
     if not args.dry_run:
         measured = [[r for r in map(read_results, runs) if r] for runs in folders]
-        print(write_table(table, measured, output / f"table{args.table}"))
+        print(write_table(table, measured, args.dataset, output / f"table{args.table}"))
 
 
 if __name__ == "__main__":

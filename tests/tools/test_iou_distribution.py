@@ -1,0 +1,105 @@
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+import torch
+from detectron2.structures import Boxes, pairwise_iou
+
+from helpers import REPOSITORY, TINY
+
+SCRIPT = "projects/SCNet/tools/iou_distribution.py"
+CONFIG = "projects/SCNet/configs/quickstart.yaml"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("iou_distribution", REPOSITORY / SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def slow_iou(a, b):
+    width = max(0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0, min(a[3], b[3]) - max(a[1], b[1]))
+    area = [(x[2] - x[0]) * (x[3] - x[1]) for x in (a, b)]
+    return width * height / (sum(area) - width * height)
+
+
+@pytest.mark.parametrize("mask_branch", ["sample_consistency", "interleaved"])
+def test_training_ious_are_those_of_the_samples(
+    tool, tiny_cfg, make_model, make_batch, mask_branch, monkeypatch
+):
+    tiny_cfg.MODEL.SCNET.MASK_BRANCH = mask_branch
+    tiny_cfg.MODEL.SCNET.FEATURE_RELAY = False
+    model, batch = make_model(tiny_cfg), make_batch(tiny_cfg, [[1, 2], [3]])
+    heads, seen, mask_samples = model.roi_heads, [], model.roi_heads.mask_samples
+    monkeypatch.setattr(
+        heads, "mask_samples", lambda *args: seen.append(mask_samples(*args)) or seen[-1]
+    )
+    ious = tool.training_ious(model, [batch, batch], with_appended=True)
+    per_stage = [
+        [
+            slow_iou(box, gt)
+            for stages in seen
+            for p in stages[k].proposals
+            for box, gt, label in zip(p.proposal_boxes.tensor, p.gt_boxes.tensor, p.gt_classes)
+            if label < 5
+        ]
+        for k in range(3)
+    ]
+    assert len(per_stage[2]) >= 2 * 3  # at least the ground truth, twice
+    np.testing.assert_allclose(sorted(ious[tool.WITH]), sorted(per_stage[2]), rtol=1e-5)
+    np.testing.assert_allclose(sorted(ious[tool.WITHOUT]), sorted(sum(per_stage, [])), rtol=1e-5)
+    assert "losses" not in vars(heads.mask_branch)  # the model is as it was
+    without = tool.training_ious(model, [batch], with_appended=False)
+    assert all((values < 1).all() for values in without.values())
+
+
+def test_inference_ious_are_the_best_of_each_final_box(tool, tiny_cfg, make_model, make_batch):
+    model, batch = make_model(tiny_cfg), make_batch(tiny_cfg, [[1, 2], []])
+    model.eval()
+    with torch.no_grad():
+        found = [x["instances"].pred_boxes for x in model(batch)]
+    # Objects near some of the boxes that the model finds.
+    near = Boxes(found[0].tensor[:3] + torch.tensor([0.0, 0.0, 3.0, 2.0]))
+    objects = {"image0.png": near, "image1.png": Boxes(torch.zeros(0, 4))}
+    ious = tool.inference_ious(model, [batch], objects)
+    best = pairwise_iou(found[0], near).max(dim=1).values.numpy()
+    np.testing.assert_allclose(ious, best[best >= 0.5], rtol=1e-5)
+    assert model.roi_heads.mask_on
+
+
+def test_percentages(tool):
+    below = tool.percent_below(np.array([0.5, 0.6, 0.75, 0.99]))
+    assert dict(zip(tool.THRESHOLDS, below))[0.75] == 75
+    assert below[0] == 25 and below[-1] == 75
+
+
+def test_run(run, tiny_cfg, make_model, environment, tmp_path):
+    weights, output = tmp_path / "model.pth", tmp_path / "out"
+    torch.save({"model": make_model(tiny_cfg).state_dict()}, weights)
+    fixed = [SCRIPT, "--config-file", CONFIG, "--output", output, "--num-images", 6]
+    opts = ["--opts", *TINY, "DATALOADER.NUM_WORKERS", 0, "MODEL.WEIGHTS", weights]
+    result = run(*fixed, *opts, env=environment)
+    below = json.loads((output / "below.json").read_text())
+    ious = np.load(output / "ious.npz")
+    assert (
+        set(below)
+        == set(ious.files)
+        == {
+            "training, all stages",
+            "training, last stage",
+            "inference",
+        }
+    )
+    assert len(ious["training, all stages"]) > len(ious["training, last stage"])
+    assert (ious["training, all stages"] >= 0.5).all()
+    assert (ious["training, last stage"] >= 0.7).all()
+    assert (output / "iou_distribution.png").stat().st_size > 1000
+    lines = (output / "histogram.csv").read_text().splitlines()[1:]
+    assert sum(int(x.split(",")[2]) for x in lines) == len(ious["training, all stages"])
+    assert (output / "below.md").read_text().strip() in result.stdout
+    again = run(*fixed, *opts, env=environment, check=False)
+    assert again.returncode != 0 and "Add --overwrite" in again.stdout
