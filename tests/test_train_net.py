@@ -48,6 +48,24 @@ def test_training_leaves_what_detectron2_leaves(trained):
     assert set(results["scnet_shapes_val"]) == {"bbox", "segm"}
 
 
+def test_augmentation_by_nothing_gives_the_same_numbers(trained, environment, run, tmp_path):
+    """Test-time augmentation at one scale without flip, on boxes that are kept as they are."""
+    output, _ = trained
+    options = ["TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", "(128,)", "TEST.AUG.FLIP", False]
+    weights = ["MODEL.WEIGHTS", output / "model_final.pth"]
+    result = run(
+        "train_net.py",
+        *command(tmp_path, *weights, *options, flags=["--eval-only"]),
+        env=environment,
+    )
+    plain, augmented = (
+        json.loads((tmp_path / folder / "results.json").read_text())
+        for folder in ("inference", "inference_TTA")
+    )
+    assert str(augmented) == str(plain)  # as strings: AP of no object is not a number
+    assert "inference_TTA" in result.stdout
+
+
 def test_evaluation_alone_gives_the_same_numbers(trained, environment, run, tmp_path):
     output, _ = trained
     weights = ["MODEL.WEIGHTS", output / "model_final.pth"]

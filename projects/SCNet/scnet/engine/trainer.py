@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import OrderedDict
 from typing import Dict
 
 import torch
@@ -12,6 +13,7 @@ from detectron2.data import (
 )
 from detectron2.engine import DefaultTrainer
 from detectron2.evaluation import COCOEvaluator
+from detectron2.modeling import GeneralizedRCNNWithTTA
 from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
@@ -64,20 +66,32 @@ class Trainer(DefaultTrainer):
         return loader
 
     @classmethod
-    def build_evaluator(cls, cfg, dataset_name):
-        folder = os.path.join(cfg.OUTPUT_DIR, "inference")
+    def build_evaluator(cls, cfg, dataset_name, results="inference"):
+        folder = os.path.join(cfg.OUTPUT_DIR, results)
         if len(cfg.DATASETS.TEST) > 1:
             folder = os.path.join(folder, dataset_name)
         return COCOEvaluator(dataset_name, output_dir=folder)
 
     @classmethod
-    def test(cls, cfg, model, evaluators=None) -> Dict:
+    def test(cls, cfg, model, evaluators=None, results="inference") -> Dict:
         """Evaluate on all test sets; leaves ``inference/results.{json,md}`` in OUTPUT_DIR."""
-        results = super().test(cfg, model, evaluators)
+        metrics = super().test(cfg, model, evaluators)
         if comm.is_main_process():
-            per_set = results if len(cfg.DATASETS.TEST) > 1 else {cfg.DATASETS.TEST[0]: results}
-            write_results(per_set, os.path.join(cfg.OUTPUT_DIR, "inference"))
-        return results
+            per_set = metrics if len(cfg.DATASETS.TEST) > 1 else {cfg.DATASETS.TEST[0]: metrics}
+            write_results(per_set, os.path.join(cfg.OUTPUT_DIR, results))
+        return metrics
+
+    @classmethod
+    def test_with_TTA(cls, cfg, model) -> Dict:
+        """Evaluate with Detectron2's test-time augmentation (TEST.AUG), as its train_net.py does.
+
+        Leaves ``inference_TTA/`` in OUTPUT_DIR; the names of the results end in "_TTA".
+        """
+        model = GeneralizedRCNNWithTTA(cfg, model)
+        names = cfg.DATASETS.TEST
+        evaluators = [cls.build_evaluator(cfg, name, "inference_TTA") for name in names]
+        metrics = cls.test(cfg, model, evaluators, "inference_TTA")
+        return OrderedDict((f"{name}_TTA", values) for name, values in metrics.items())
 
 
 def write_results(results: Dict[str, Dict[str, Dict[str, float]]], folder: str) -> None:
