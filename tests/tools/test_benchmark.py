@@ -1,0 +1,236 @@
+import importlib.util
+import json
+import runpy
+import sys
+from argparse import Namespace
+from itertools import count
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.modeling import GeneralizedRCNN
+
+from helpers import REPOSITORY, TINY
+from scnet import get_cfg, get_config_file
+
+SCRIPT = "projects/SCNet/tools/benchmark.py"
+CONFIG = "projects/SCNet/configs/quickstart.yaml"
+PARTS = ["backbone", "RPN", "context", "boxes", "masks", "post-processing"]
+VARIANTS = {
+    "per_stage": ["MODEL.SCNET.MASK_BRANCH per_stage", "MODEL.SCNET.FEATURE_RELAY False"],
+    # Detectron2's own model, with the usual wide backbone.
+    "detectron2": [
+        "MODEL.META_ARCHITECTURE GeneralizedRCNN",
+        "MODEL.ROI_HEADS.NAME CascadeROIHeads",
+        "MODEL.RESNETS.STEM_OUT_CHANNELS 64",
+        "MODEL.RESNETS.RES2_OUT_CHANNELS 256",
+        "MODEL.RESNETS.WIDTH_PER_GROUP 64",
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def benchmark():
+    spec = importlib.util.spec_from_file_location("benchmark", REPOSITORY / SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def cfgs():
+    def cfg(changes=()):
+        cfg = get_cfg()
+        cfg.merge_from_file(get_config_file("quickstart.yaml"))
+        cfg.merge_from_list([*TINY, *(word for change in changes for word in change.split())])
+        return cfg
+
+    return {"quickstart": cfg(), **{name: cfg(changes) for name, changes in VARIANTS.items()}}
+
+
+@pytest.fixture(scope="module")
+def report(run, cfgs, tmp_path_factory):
+    """What the tool wrote and printed for a shipped config and two files."""
+    folder = tmp_path_factory.mktemp("benchmark")
+    for name in VARIANTS:
+        (folder / f"{name}.yaml").write_text(cfgs[name].dump())
+    files = ["quickstart.yaml", *(folder / f"{name}.yaml" for name in VARIANTS)]
+    fixed = ["--device", "cpu", "--threads", 1, "--size", 64, 96, "--rounds", 2]
+    printed = run(
+        SCRIPT, "--config-file", *files, *fixed, "--output", folder / "out", "--opts", *TINY
+    ).stdout
+    written = json.loads((folder / "out/benchmark.json").read_text())
+    return {**written, "printed": printed, "table": (folder / "out/benchmark.md").read_text()}
+
+
+def test_parts_sum_to_the_total(report):
+    for row in report["configs"]:
+        assert sum(row[part] for part in [*PARTS, "other"]) == pytest.approx(row["total"])
+        assert 0 < row["min"] <= row["total"] <= row["max"]
+        missing = ["context"] if row["config"] == "detectron2" else []
+        assert [part for part in PARTS if row[part] <= 0] == missing
+        assert abs(row["other"]) < row["total"] / 2
+
+
+def test_speed_is_relative_to_the_first_config(report):
+    first, *others = report["configs"]
+    assert first["speed"] == 1
+    for row in others:
+        assert row["speed"] == pytest.approx(first["total"] / row["total"])
+
+
+def test_parameters_are_the_models(report, cfgs, make_model):
+    for row in report["configs"]:
+        model = make_model(cfgs[row["config"]])
+        tensors = [getattr(m, name, None) for m in model.modules() for name in ("weight", "bias")]
+        count = sum(t.numel() for t in tensors if t is not None)
+        assert row["parameters"] * 1e6 == pytest.approx(count)
+
+
+def test_all_detections_are_there(report):
+    assert [row["detections"] for row in report["configs"]] == [5, 5, 5]
+
+
+def test_memory_is_that_of_the_config_alone(report):
+    memory = {row["config"]: row["MiB"] for row in report["configs"]}
+    assert 100 < memory["quickstart"] < 4000
+    parameters = {row["config"]: row["parameters"] for row in report["configs"]}
+    weights = (parameters["detectron2"] - parameters["quickstart"]) * 4e6 / 2**20
+    assert memory["detectron2"] - memory["quickstart"] > weights / 2
+
+
+def test_flops_rise_with_the_model(report):
+    flops = {row["config"]: row["GFLOPs"] for row in report["configs"]}
+    assert 0 < flops["quickstart"] < flops["detectron2"] / 4
+    # Three heads with 2 convolutions each in place of one with 6 residual ones and the relay's.
+    assert flops["per_stage"] != flops["quickstart"]
+
+
+def test_what_is_printed_is_what_is_written(report):
+    assert report["table"] in report["printed"]
+    for text in ("cpu (", "1 CPU threads", torch.__version__, "64 x 96 (height x width)"):
+        assert text in report["table"]
+    lines = [line for line in report["table"].splitlines() if line.startswith("| ")]
+    header, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    for cells, row in zip(rows, report["configs"], strict=True):
+        cells = dict(zip(header, cells, strict=True))
+        assert cells.keys() == row.keys()
+        assert cells.pop("config") == row["config"]
+        for column, cell in cells.items():
+            assert float(cell) == pytest.approx(row[column], abs=0.51 if column == "MiB" else 0.006)
+
+
+def test_flops_count_a_multiply_add_as_two(benchmark):
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(8 * 6 * 5, 7)
+    )
+    by_hand = 2 * (3 * 3 * 3 * 8 * 6 * 5 + 8 * 6 * 5 * 7)
+    for batch_size in (1, 4):
+        assert benchmark.count_flops(model, torch.rand(batch_size, 3, 6, 5)) == by_hand
+
+
+@pytest.fixture
+def ticks(benchmark, monkeypatch):
+    """A clock that goes on by a second whenever it is read."""
+    seconds = count()
+    monkeypatch.setattr(benchmark, "clock", lambda device: float(next(seconds)))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("name, context, boxes", [("quickstart", 1, 2), ("detectron2", 0, 1)])
+def test_each_part_is_timed_once(
+    benchmark, cfgs, make_model, ticks, batch_size, name, context, boxes
+):
+    batch = benchmark.make_batch("BGR", Namespace(size=(64, 96), batch_size=batch_size, input=None))
+    result = benchmark.run_once(make_model(cfgs[name]).eval(), batch)
+    assert result.pop("detections") == 5  # per image, like the seconds
+    calls = {"backbone": 1, "RPN": 1, "context": context, "boxes": boxes, "masks": 1}
+    calls["post-processing"] = 1
+    # A second per call; the total has a second before, between and after all readings.
+    calls["total"] = 2 * sum(calls.values()) + 1
+    assert result == {part: seconds / batch_size for part, seconds in calls.items()}
+
+
+def test_the_model_is_left_as_it_was(benchmark, tiny_cfg, make_model, monkeypatch):
+    def predict():
+        with torch.no_grad():
+            return model(batch)[0]["instances"]
+
+    model = make_model(tiny_cfg).eval()
+    batch = benchmark.make_batch("BGR", Namespace(size=(64, 96), batch_size=1, input=None))
+    owners = [model, model.backbone, model.proposal_generator, model.roi_heads]
+    names = [set(vars(owner)) for owner in owners]
+    static = vars(GeneralizedRCNN)["_postprocess"]
+    before = predict()
+    benchmark.run_once(model, batch)
+    after = predict()
+    assert torch.equal(before.pred_boxes.tensor, after.pred_boxes.tensor)
+    assert torch.equal(before.scores, after.scores)
+    assert torch.equal(before.pred_masks, after.pred_masks)
+    with pytest.raises(KeyError):  # also when it fails
+        benchmark.run_once(model, [{"height": 64, "width": 96}])
+    assert [set(vars(owner)) for owner in owners] == names
+    assert vars(GeneralizedRCNN)["_postprocess"] is static
+
+
+def test_medians_of_the_rounds(benchmark):
+    rounds = [
+        {"detections": 5, "total": total, **dict.fromkeys(PARTS, part)}
+        for total, part in [(10, 1), (90, 2), (20, 1)]
+    ]
+    row = benchmark.summarize(rounds)
+    assert (row["total"], row["min"], row["max"], row["masks"]) == (20, 10, 90, 1)
+    assert row["other"] == 20 - len(PARTS)
+
+
+def test_images_are_the_same_for_all_models(benchmark, tmp_path):
+    args = Namespace(size=(64, 96), batch_size=2, input=None)
+    bgr, rgb = benchmark.make_batch("BGR", args), benchmark.make_batch("RGB", args)
+    assert not torch.equal(bgr[0]["image"], bgr[1]["image"])
+    for a, b in zip(bgr, rgb):
+        assert torch.equal(a["image"], b["image"].flip(0))
+        assert a["image"].shape == (3, 64, 96) == (3, a["height"], a["width"])
+        assert a["image"].std() > 10 and 0 <= a["image"].min() <= a["image"].max() <= 255
+
+    picture = np.zeros((128, 192, 3), np.uint8)
+    picture[64:, :, 0] = 200  # the lower half is blue
+    cv2.imwrite(str(tmp_path / "image.png"), picture)
+    args.input = str(tmp_path / "image.png")
+    for image in (x["image"] for x in benchmark.make_batch("BGR", args)):
+        assert image.shape == (3, 64, 96)
+        assert (image[0, 40:] > 199).all() and (image[0, :24] < 1).all() and (image[1:] == 0).all()
+
+
+def test_weights_are_loaded(run, tiny_cfg, make_model, tmp_path):
+    model = make_model(tiny_cfg)
+    for predictor in model.roi_heads.box_predictor:
+        predictor.cls_score.bias.data[-1] = 100  # all is background
+    torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
+    args = ["--config-file", CONFIG, "--weights", tmp_path / "model.pth", "--rounds", 1]
+    more = ["--warmup", 0, "--device", "cpu", "--output", tmp_path, "--size", 64, 96]
+    run(SCRIPT, *args, *more, "--opts", *TINY)
+    assert json.loads((tmp_path / "benchmark.json").read_text())["configs"][0]["detections"] == 0
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (["--config-file", "nowhere.yaml"], "No config 'nowhere.yaml'.*quickstart.yaml"),
+        (["--config-file", CONFIG, "quickstart.yaml"], "Two configs would be 'quickstart'"),
+        (["--config-file", CONFIG, "--weights", "a", "b"], "2 files for 1 configs. Give one"),
+        (["--config-file", CONFIG, "--size", "0", "96"], "--size .* must be 1 or more"),
+        (["--config-file", CONFIG, "--rounds", "0"], "must be 1 or more"),
+        (["--config-file", CONFIG, "--input", "nowhere.png"], "nowhere.png"),
+        (["--config-file", CONFIG, "--input", CONFIG], "quickstart.yaml"),
+        (["--config-file", CONFIG, "--output", "{folder}"], "benchmark.md already. Choose another"),
+    ],
+)
+def test_mistakes_end_with_one_line(args, message, monkeypatch, tmp_path):
+    (tmp_path / "benchmark.md").write_text("mine")
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setattr(sys, "argv", [SCRIPT, *(a.format(folder=tmp_path) for a in args)])
+    with pytest.raises(SystemExit, match="^benchmark.py: .*" + message) as error:
+        runpy.run_path(SCRIPT, run_name="__main__")
+    assert "\n" not in str(error.value)
+    assert (tmp_path / "benchmark.md").read_text() == "mine"
