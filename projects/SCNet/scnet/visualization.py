@@ -1,0 +1,210 @@
+"""What the tools that draw pictures share: arguments, inputs, panels and files."""
+
+import os
+from argparse import REMAINDER, ArgumentParser
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Dict, List, Optional, Sequence, Union
+
+import cv2
+import numpy as np
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
+from detectron2.data.detection_utils import read_image
+from detectron2.structures import Boxes
+from detectron2.utils.colormap import colormap
+from detectron2.utils.visualizer import GenericMask, Visualizer
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from .config import get_cfg
+from .engine import register_datasets
+
+MIN_PICTURE_SIDE = 512  # pixels; pictures of smaller images are enlarged
+IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+CLASS_COLORS = colormap(rgb=True, maximum=1)  # by class, so that panels can be compared
+CAPTION_HEIGHT = 32  # pixels
+MARGIN = 4  # pixels, left and right of each panel
+
+
+@dataclass
+class InputImage:
+    """An image to predict.
+
+    Attributes:
+        file_name: path of the image.
+        picture: path of its picture within the output folder.
+        dataset: name of the data set that it is from, if it is from one.
+        record: Detectron2's dict of the image in that data set.
+    """
+
+    file_name: str
+    picture: str
+    dataset: Optional[str] = None
+    record: Optional[Dict] = None
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add --input, --output, --threshold, --limit, --overwrite and --opts."""
+    parser.add_argument(
+        "--input",
+        required=True,
+        nargs="+",
+        help="images, folders of images, or names of registered data sets",
+    )
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="where pictures go")
+    parser.add_argument(
+        "--threshold", type=float, default=0.5, help="lowest score drawn (%(default)s)"
+    )
+    parser.add_argument("--limit", type=int, help="stop after this many images")
+    parser.add_argument("--overwrite", action="store_true", help="replace pictures that exist")
+    parser.add_argument(
+        "--opts", nargs=REMAINDER, default=[], help="KEY VALUE pairs for the config, last"
+    )
+
+
+def read_cfg(config_file: str, opts: List[str]) -> CfgNode:
+    """Read a config and register the data sets that it names.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`scnet.engine.register_datasets`.
+    """
+    cfg = get_cfg()
+    cfg.merge_from_file(config_file)
+    cfg.merge_from_list(opts)
+    register_datasets(cfg)
+    return cfg
+
+
+def find_images(inputs: List[str]) -> List[InputImage]:
+    """The images of files, folders and data sets, each once.
+
+    Raises:
+        FileNotFoundError: an input is no file, folder or data set, or has no images.
+        ValueError: two images would have the same picture.
+    """
+    images: Dict[str, InputImage] = {}
+    for source in inputs:
+        path = Path(source)
+        if path.is_dir():
+            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+            found = [
+                InputImage(str(p), str(p.relative_to(path).with_suffix(".png"))) for p in files
+            ]
+        elif path.is_file():
+            found = [InputImage(source, path.stem + ".png")]
+        elif source in DatasetCatalog:
+            found = [
+                InputImage(r["file_name"], Path(r["file_name"]).stem + ".png", source, r)
+                for r in DatasetCatalog.get(source)
+            ]
+        else:
+            raise FileNotFoundError(f"'{source}' is no image, folder or registered data set.")
+        if not found:
+            raise FileNotFoundError(f"'{source}' holds no images ({', '.join(IMAGE_SUFFIXES)}).")
+        images.update({image.file_name: image for image in found})
+    first: Dict[str, str] = {}
+    for image in images.values():
+        if image.picture in first:
+            raise ValueError(
+                f"The pictures of '{first[image.picture]}' and '{image.file_name}' would both be "
+                f"'{image.picture}'. Predict them into different folders."
+            )
+        first[image.picture] = image.file_name
+    return list(images.values())
+
+
+def refuse_to_replace(folder: str, names: List[str]) -> None:
+    """Make sure that there are no such files in the folder.
+
+    Raises:
+        FileExistsError: there are.
+    """
+    existing = [name for name in names if os.path.exists(os.path.join(folder, name))]
+    if existing:
+        raise FileExistsError(
+            f"'{folder}' has {existing[0]} and {len(existing) - 1} more already. Choose "
+            "another --output, or add --overwrite."
+        )
+
+
+def read_bgr(file_name: str) -> np.ndarray:
+    """Read an image: (H, W, 3) uint8.
+
+    Raises:
+        OSError: it cannot be read; the message names it, which Pillow's own does not always.
+    """
+    try:
+        return read_image(file_name, format="BGR")
+    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for some broken files
+        raise OSError(f"Could not read '{file_name}': {error}") from error
+
+
+def picture_scale(image: np.ndarray) -> float:
+    """How much larger than the image its picture is: labels need room."""
+    return max(1.0, MIN_PICTURE_SIDE / max(image.shape))
+
+
+@lru_cache(maxsize=64)  # images of one width share their captions
+def draw_caption(text: str, width: int) -> np.ndarray:
+    """(CAPTION_HEIGHT, width, 3) uint8: the text in the middle, smaller if it is too long."""
+    dpi = 100
+    # Matplotlib cuts off fractions of pixels, so there is a little more than none.
+    figure = Figure(((width + 0.01) / dpi, (CAPTION_HEIGHT + 0.01) / dpi), dpi)
+    canvas = FigureCanvasAgg(figure)
+    label = figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=14, parse_math=False)
+    # The width is not proportional to the font size, as glyphs are fitted to pixels.
+    while (
+        label.get_window_extent(canvas.get_renderer()).width > width - 2 * MARGIN
+        and label.get_fontsize() > 1
+    ):
+        label.set_fontsize(label.get_fontsize() - 0.5)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
+
+
+def draw_panel(
+    caption: str,
+    pixels: np.ndarray,
+    boxes: Union[Boxes, List[List[float]]],
+    masks: Optional[Sequence],
+    classes: List[int],
+    labels: List[str],
+) -> np.ndarray:
+    """Draw objects in an image, in colours that stand for their classes.
+
+    Args:
+        caption: the text above the image.
+        pixels: (H, W, 3) uint8, BGR.
+        boxes: x1, y1, x2, y2 in pixels per object.
+        masks: per object a mask (H, W), an RLE or polygons; None draws boxes only.
+        classes, labels: per object.
+
+    Returns:
+        (h, w, 3) uint8, RGB; its size depends on that of the image only.
+    """
+    visualizer = Visualizer(pixels[:, :, ::-1], scale=picture_scale(pixels))
+    colors = [CLASS_COLORS[c % len(CLASS_COLORS)] for c in classes]
+    # Not by overlay_instances, which fills the holes of masks. Large ones go to the back.
+    binary = [GenericMask(mask, *pixels.shape[:2]).mask for mask in masks or []]
+    for k in sorted(range(len(binary)), key=lambda k: binary[k].sum(), reverse=True):
+        visualizer.draw_binary_mask(binary[k], colors[k], area_threshold=0)
+    drawn = visualizer.overlay_instances(
+        boxes=boxes, labels=labels, assigned_colors=colors
+    ).get_image()
+    drawn = cv2.copyMakeBorder(
+        drawn, 0, 0, MARGIN, MARGIN, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+    )
+    return np.concatenate([draw_caption(caption, drawn.shape[1]), drawn])
+
+
+def write_rgb(file_name: str, picture: np.ndarray) -> None:
+    """Write a picture, (H, W, 3) uint8, and make its folder.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    os.makedirs(os.path.dirname(file_name) or ".", exist_ok=True)
+    if not cv2.imwrite(file_name, picture[:, :, ::-1]):
+        raise OSError(f"Could not write '{file_name}'.")
