@@ -1,10 +1,10 @@
-import importlib.util
 import json
 import runpy
 import sys
 from argparse import Namespace
 from itertools import count
 
+import benchmark
 import cv2
 import numpy as np
 import pytest
@@ -28,14 +28,6 @@ VARIANTS = {
         "MODEL.RESNETS.WIDTH_PER_GROUP 64",
     ],
 }
-
-
-@pytest.fixture(scope="module")
-def benchmark():
-    spec = importlib.util.spec_from_file_location("benchmark", REPOSITORY / SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +113,7 @@ def test_what_is_printed_is_what_is_written(report):
             assert float(cell) == pytest.approx(row[column], abs=0.51 if column == "MiB" else 0.006)
 
 
-def test_flops_count_a_multiply_add_as_two(benchmark):
+def test_flops_count_a_multiply_add_as_two():
     model = torch.nn.Sequential(
         torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.Flatten(), torch.nn.Linear(8 * 6 * 5, 7)
     )
@@ -131,17 +123,15 @@ def test_flops_count_a_multiply_add_as_two(benchmark):
 
 
 @pytest.fixture
-def ticks(benchmark, monkeypatch):
+def ticks(monkeypatch):
     """A clock that goes on by a second whenever it is read."""
     seconds = count()
-    monkeypatch.setattr(benchmark, "clock", lambda device: float(next(seconds)))
+    monkeypatch.setattr("clock", lambda device: float(next(seconds)))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 @pytest.mark.parametrize("name, context, boxes", [("quickstart", 1, 2), ("detectron2", 0, 1)])
-def test_each_part_is_timed_once(
-    benchmark, cfgs, make_model, ticks, batch_size, name, context, boxes
-):
+def test_each_part_is_timed_once(cfgs, make_model, ticks, batch_size, name, context, boxes):
     batch = benchmark.make_batch("BGR", Namespace(size=(64, 96), batch_size=batch_size, input=None))
     result = benchmark.run_once(make_model(cfgs[name]).eval(), batch)
     assert result.pop("detections") == 5  # per image, like the seconds
@@ -152,7 +142,7 @@ def test_each_part_is_timed_once(
     assert result == {part: seconds / batch_size for part, seconds in calls.items()}
 
 
-def test_the_model_is_left_as_it_was(benchmark, tiny_cfg, make_model, monkeypatch):
+def test_the_model_is_left_as_it_was(tiny_cfg, make_model, monkeypatch):
     def predict():
         with torch.no_grad():
             return model(batch)[0]["instances"]
@@ -174,7 +164,7 @@ def test_the_model_is_left_as_it_was(benchmark, tiny_cfg, make_model, monkeypatc
     assert vars(GeneralizedRCNN)["_postprocess"] is static
 
 
-def test_medians_of_the_rounds(benchmark):
+def test_medians_of_the_rounds():
     rounds = [
         {"detections": 5, "total": total, **dict.fromkeys(PARTS, part)}
         for total, part in [(10, 1), (90, 2), (20, 1)]
@@ -184,7 +174,7 @@ def test_medians_of_the_rounds(benchmark):
     assert row["other"] == 20 - len(PARTS)
 
 
-def test_images_are_the_same_for_all_models(benchmark, tmp_path):
+def test_images_are_the_same_for_all_models(tmp_path):
     args = Namespace(size=(64, 96), batch_size=2, input=None)
     bgr, rgb = benchmark.make_batch("BGR", args), benchmark.make_batch("RGB", args)
     assert not torch.equal(bgr[0]["image"], bgr[1]["image"])

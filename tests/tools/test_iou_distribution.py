@@ -1,23 +1,15 @@
-import importlib.util
 import json
 
+import iou_distribution as tool
 import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, pairwise_iou
 
-from helpers import REPOSITORY, TINY
+from helpers import TINY
 
 SCRIPT = "projects/SCNet/tools/iou_distribution.py"
 CONFIG = "projects/SCNet/configs/quickstart.yaml"
-
-
-@pytest.fixture(scope="module")
-def tool():
-    spec = importlib.util.spec_from_file_location("iou_distribution", REPOSITORY / SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def slow_iou(a, b):
@@ -29,7 +21,7 @@ def slow_iou(a, b):
 
 @pytest.mark.parametrize("mask_branch", ["sample_consistency", "interleaved"])
 def test_training_ious_are_those_of_the_samples(
-    tool, tiny_cfg, make_model, make_batch, mask_branch, monkeypatch
+    tiny_cfg, make_model, make_batch, mask_branch, monkeypatch
 ):
     tiny_cfg.MODEL.SCNET.MASK_BRANCH = mask_branch
     tiny_cfg.MODEL.SCNET.FEATURE_RELAY = False
@@ -57,7 +49,7 @@ def test_training_ious_are_those_of_the_samples(
     assert all((values < 1).all() for values in without.values())
 
 
-def test_inference_ious_are_the_best_of_each_final_box(tool, tiny_cfg, make_model, make_batch):
+def test_inference_ious_are_the_best_of_each_final_box(tiny_cfg, make_model, make_batch):
     model, batch = make_model(tiny_cfg), make_batch(tiny_cfg, [[1, 2], []])
     model.eval()
     with torch.no_grad():
@@ -71,7 +63,7 @@ def test_inference_ious_are_the_best_of_each_final_box(tool, tiny_cfg, make_mode
     assert model.roi_heads.mask_on
 
 
-def test_percentages(tool):
+def test_percentages():
     below = tool.percent_below(np.array([0.5, 0.6, 0.75, 0.99]))
     assert dict(zip(tool.THRESHOLDS, below))[0.75] == 75
     assert below[0] == 25 and below[-1] == 75

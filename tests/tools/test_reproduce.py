@@ -1,33 +1,21 @@
 import csv
-import importlib.util
 import json
 import shlex
 import sys
 
 import pytest
+import reproduce as tool
 import yaml
 
-from helpers import REPOSITORY, TINY
+from helpers import TINY
 from scnet.config import CONFIG_DIR
 
 SCRIPT = "projects/SCNet/tools/reproduce.py"
 METRICS = {"AP": 10.0, "AP50": 20.0, "AP75": 30.0, "APs": 1.0, "APm": 2.0, "APl": float("nan")}
 
 
-@pytest.fixture(scope="module")
-def tool():
-    sys.path.insert(0, str((REPOSITORY / SCRIPT).parent))
-    try:
-        spec = importlib.util.spec_from_file_location("reproduce", REPOSITORY / SCRIPT)
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-    finally:
-        sys.path.pop(0)
-    return module
-
-
 @pytest.fixture
-def dry_run(tool, monkeypatch):
+def dry_run(monkeypatch):
     def dry_run(*args):
         monkeypatch.setattr(sys, "argv", ["reproduce.py", *map(str, args), "--dry-run"])
         tool.main()
@@ -53,7 +41,7 @@ def commands(dry_run, capsys):
     return commands
 
 
-def test_every_row_has_its_config_and_its_published_values(tool):
+def test_every_row_has_its_config_and_its_published_values():
     shipped = {str(p.relative_to(CONFIG_DIR))[:-5] for p in CONFIG_DIR.glob("ablations/*.yaml")}
     used = {row.config for table in tool.TABLES.values() for row in table.rows}
     assert shipped <= used
@@ -65,7 +53,7 @@ def test_every_row_has_its_config_and_its_published_values(tool):
 
 
 @pytest.mark.parametrize("table", "12345")
-def test_a_row_upon_coco_is_the_config_of_its_name(tool, table):
+def test_a_row_upon_coco_is_the_config_of_its_name(table):
     base = tool.get_config_file(tool.SCNET)
     for row in tool.TABLES[table].rows:
         cfg = yaml.safe_load(tool.model(base, table, row.config))
@@ -74,7 +62,7 @@ def test_a_row_upon_coco_is_the_config_of_its_name(tool, table):
             assert cfg[key] == expected[key], row.config
 
 
-def test_rows_that_are_the_same_model_are_trained_once(tool):
+def test_rows_that_are_the_same_model_are_trained_once():
     coco = tool.get_config_file(tool.SCNET)
     same = tool.run_name(coco, "2", "ablations/table2_row1_cascade_mask_rcnn")
     for number, row in {"3": "row1", "4": "row3"}.items():
@@ -121,7 +109,7 @@ def test_what_does_not_go_together_is_refused(dry_run):
             dry_run(*args)
 
 
-def test_table_has_mean_and_deviation_of_the_seeds_beside_the_paper(tool, tmp_path):
+def test_table_has_mean_and_deviation_of_the_seeds_beside_the_paper(tmp_path):
     folders = []
     for seed, shift in enumerate((0.0, 2.0)):
         folders.append(tmp_path / f"seed{seed}")
