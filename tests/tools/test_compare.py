@@ -13,7 +13,7 @@ from detectron2.modeling import build_model
 
 from helpers import REPOSITORY, TINY
 from scnet import register_coco_json
-from scnet.visualization import CLASS_COLORS
+from scnet.visualization import COLORS
 
 SCRIPT = "projects/SCNet/tools/compare.py"
 CONFIG = "projects/SCNet/configs/quickstart.yaml"
@@ -154,7 +154,7 @@ def test_a_data_set_has_a_panel_of_ground_truth(run, arguments, models, environm
         assert classes
         for c in classes:  # half the image, half the colour of the class
             added = np.median((truth - one / 2)[sem_seg == c], axis=0)
-            np.testing.assert_allclose(added, CLASS_COLORS[c, ::-1] * 255 / 2, atol=5)
+            np.testing.assert_allclose(added, COLORS[c, ::-1] * 255 / 2, atol=5)
         assert (np.median((truth - one)[sem_seg >= 5], axis=0) == 0).all()
 
 

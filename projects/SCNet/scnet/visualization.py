@@ -1,4 +1,4 @@
-"""What the tools that draw pictures share: arguments, inputs, panels and files."""
+"""What the tools that draw pictures share: arguments, inputs, pictures and files."""
 
 import os
 from argparse import REMAINDER, ArgumentParser
@@ -12,7 +12,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.data.detection_utils import read_image
-from detectron2.structures import Boxes
+from detectron2.structures import Boxes, Instances
 from detectron2.utils.colormap import colormap
 from detectron2.utils.visualizer import GenericMask, Visualizer
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -23,7 +23,7 @@ from .engine import register_datasets
 
 MIN_PICTURE_SIDE = 512  # pixels; pictures of smaller images are enlarged
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
-CLASS_COLORS = colormap(rgb=True, maximum=1)  # by class, so that panels can be compared
+COLORS = colormap(rgb=True, maximum=1)
 CAPTION_HEIGHT = 32  # pixels
 MARGIN = 4  # pixels, left and right of each panel
 
@@ -141,11 +141,6 @@ def read_bgr(file_name: str) -> np.ndarray:
         raise OSError(f"Could not read '{file_name}': {error}") from error
 
 
-def picture_scale(image: np.ndarray) -> float:
-    """How much larger than the image its picture is: labels need room."""
-    return max(1.0, MIN_PICTURE_SIDE / max(image.shape))
-
-
 @lru_cache(maxsize=64)  # images of one width share their captions
 def draw_caption(text: str, width: int) -> np.ndarray:
     """(CAPTION_HEIGHT, width, 3) uint8: the text in the middle, smaller if it is too long."""
@@ -164,39 +159,62 @@ def draw_caption(text: str, width: int) -> np.ndarray:
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 
 
-def draw_panel(
-    caption: str,
+def add_caption(caption: str, picture: np.ndarray) -> np.ndarray:
+    """A panel: a picture (H, W, 3) with its caption above and a margin at its sides."""
+    panel = cv2.copyMakeBorder(
+        picture, 0, 0, MARGIN, MARGIN, cv2.BORDER_CONSTANT, value=(255, 255, 255)
+    )
+    return np.concatenate([draw_caption(caption, panel.shape[1]), panel])
+
+
+def draw_detections(
+    pixels: np.ndarray, instances: Instances, names: List[str], color_by_class: bool = True
+) -> np.ndarray:
+    """Draw what a model has found; see :func:`draw_objects`.
+
+    Args:
+        instances: on the CPU, with ``pred_boxes``, ``pred_classes``, ``scores`` and perhaps
+            ``pred_masks``.
+        names: of the classes.
+        color_by_class: False gives each instance a colour of its own.
+    """
+    masks = list(instances.pred_masks.numpy()) if instances.has("pred_masks") else None
+    classes, scores = instances.pred_classes.tolist(), instances.scores.tolist()
+    labels = [f"{names[c]} {score:.0%}" for c, score in zip(classes, scores)]
+    colors = classes if color_by_class else range(len(classes))
+    return draw_objects(pixels, instances.pred_boxes, masks, colors, labels)
+
+
+def draw_objects(
     pixels: np.ndarray,
     boxes: Union[Boxes, List[List[float]]],
     masks: Optional[Sequence],
-    classes: List[int],
+    colors: Sequence[int],
     labels: List[str],
 ) -> np.ndarray:
-    """Draw objects in an image, in colours that stand for their classes.
+    """Draw objects in an image.
 
     Args:
-        caption: the text above the image.
         pixels: (H, W, 3) uint8, BGR.
         boxes: x1, y1, x2, y2 in pixels per object.
         masks: per object a mask (H, W), an RLE or polygons; None draws boxes only.
-        classes, labels: per object.
+        colors: index into COLORS per object.
+        labels: per object.
 
     Returns:
         (h, w, 3) uint8, RGB; its size depends on that of the image only.
     """
-    visualizer = Visualizer(pixels[:, :, ::-1], scale=picture_scale(pixels))
-    colors = [CLASS_COLORS[c % len(CLASS_COLORS)] for c in classes]
+    # Labels need room, so the picture of a small image is larger than the image.
+    scale = max(1.0, MIN_PICTURE_SIDE / max(pixels.shape))
+    visualizer = Visualizer(pixels[:, :, ::-1], scale=scale)
+    colors = [COLORS[c % len(COLORS)] for c in colors]
     # Not by overlay_instances, which fills the holes of masks. Large ones go to the back.
     binary = [GenericMask(mask, *pixels.shape[:2]).mask for mask in masks or []]
     for k in sorted(range(len(binary)), key=lambda k: binary[k].sum(), reverse=True):
         visualizer.draw_binary_mask(binary[k], colors[k], area_threshold=0)
-    drawn = visualizer.overlay_instances(
+    return visualizer.overlay_instances(
         boxes=boxes, labels=labels, assigned_colors=colors
     ).get_image()
-    drawn = cv2.copyMakeBorder(
-        drawn, 0, 0, MARGIN, MARGIN, cv2.BORDER_CONSTANT, value=(255, 255, 255)
-    )
-    return np.concatenate([draw_caption(caption, drawn.shape[1]), drawn])
 
 
 def write_rgb(file_name: str, picture: np.ndarray) -> None:

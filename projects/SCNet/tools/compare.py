@@ -24,7 +24,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.data.detection_utils import check_image_size
 from detectron2.engine import DefaultPredictor
-from detectron2.structures import BoxMode, Instances
+from detectron2.structures import BoxMode
 from tqdm import tqdm
 
 from scnet import visualization
@@ -128,15 +128,6 @@ def refuse_other_classes(this: str, names: List[str], that: str, others: List[st
             raise ValueError(f"{this} and {that} differ in class {i}: '{a}' and '{b}'.")
 
 
-def draw_detections(
-    caption: str, pixels: np.ndarray, instances: Instances, names: List[str]
-) -> np.ndarray:
-    masks = list(instances.pred_masks.numpy()) if instances.has("pred_masks") else None
-    classes, scores = instances.pred_classes.tolist(), instances.scores.tolist()
-    labels = [f"{names[c]} {score:.0%}" for c, score in zip(classes, scores)]
-    return visualization.draw_panel(caption, pixels, instances.pred_boxes, masks, classes, labels)
-
-
 def draw_ground_truth(pixels: np.ndarray, record: Dict, names: List[str]) -> np.ndarray:
     check_image_size(record, pixels)
     objects = record["annotations"]
@@ -146,7 +137,7 @@ def draw_ground_truth(pixels: np.ndarray, record: Dict, names: List[str]) -> np.
     masks = [x["segmentation"] for x in objects] if masked else None
     classes = [x["category_id"] for x in objects]
     labels = [names[x["category_id"]] + " (crowd)" * x.get("iscrowd", 0) for x in objects]
-    return visualization.draw_panel("ground truth", pixels, boxes, masks, classes, labels)
+    return visualization.draw_objects(pixels, boxes, masks, classes, labels)
 
 
 def write_page(file_name: str, rows: List[Dict], threshold: float) -> None:
@@ -194,11 +185,13 @@ def main() -> None:
         pixels = visualization.read_bgr(image.file_name)
         panels, detections = [], {}
         if image.dataset in annotated:
-            panels.append(draw_ground_truth(pixels, image.record, names))
+            truth = draw_ground_truth(pixels, image.record, names)
+            panels.append(visualization.add_caption("ground truth", truth))
         for name, predictor in predictors.items():
             instances = predictor(pixels)["instances"].to("cpu")
             instances = instances[instances.scores >= args.threshold]
-            panels.append(draw_detections(name, pixels, instances, names))
+            drawn = visualization.draw_detections(pixels, instances, names)
+            panels.append(visualization.add_caption(name, drawn))
             detections[name] = len(instances)
         target = os.path.join(args.output, image.picture)
         visualization.write_rgb(target, np.concatenate(panels, axis=1))

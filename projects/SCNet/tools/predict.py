@@ -9,9 +9,7 @@ import argparse
 import os
 import sys
 
-from detectron2.data import MetadataCatalog
 from detectron2.engine import DefaultPredictor
-from detectron2.utils.visualizer import ColorMode, Visualizer
 from tqdm import tqdm
 
 from scnet import visualization
@@ -38,14 +36,12 @@ def main() -> None:
         visualization.refuse_to_replace(args.output, [image.picture for image in images])
 
     predictor = DefaultPredictor(cfg)
-    metadata = MetadataCatalog.get("scnet_predict").set(thing_classes=class_names(cfg))
+    names = class_names(cfg)
     for image in tqdm(images, desc="Predicting", unit="image"):
         pixels = visualization.read_bgr(image.file_name)
         instances = predictor(pixels)["instances"].to("cpu")
         instances = instances[instances.scores >= args.threshold]
-        scale = visualization.picture_scale(pixels)
-        visualizer = Visualizer(pixels[:, :, ::-1], metadata, scale, ColorMode.IMAGE)
-        drawn = visualizer.draw_instance_predictions(instances).get_image()
+        drawn = visualization.draw_detections(pixels, instances, names, color_by_class=False)
         visualization.write_rgb(os.path.join(args.output, image.picture), drawn)
     print(f"{len(images)} pictures in {args.output}")
 
