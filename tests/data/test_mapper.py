@@ -127,7 +127,7 @@ def test_255_is_read_as_the_value_to_ignore(tiny_cfg, record):
     "array, message",
     [
         (np.zeros((HEIGHT, WIDTH, 3), np.uint8), "mode RGB.*single channel"),
-        (np.zeros((HEIGHT, WIDTH), np.uint16), "mode I;16"),
+        (np.zeros((HEIGHT, WIDTH), np.uint16), "mode I"),
         (np.zeros((HEIGHT, WIDTH + 1), np.uint8), r"\(40, 61\), its image \(40, 60\)"),
         (np.full((HEIGHT, WIDTH), 9, np.uint8), r"values \[9\].*0 to 8.*255 is ignored"),
     ],

@@ -126,7 +126,7 @@ def test_flops_count_a_multiply_add_as_two():
 def ticks(monkeypatch):
     """A clock that goes on by a second whenever it is read."""
     seconds = count()
-    monkeypatch.setattr("clock", lambda device: float(next(seconds)))
+    monkeypatch.setattr(benchmark, "clock", lambda device: float(next(seconds)))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
