@@ -154,7 +154,7 @@ def save(ious: Dict[str, np.ndarray], folder: Path) -> str:
         share = 100 * counts / max(counts.sum(), 1)
         axes.stairs(share, edges, label=f"{name} ({counts.sum()})", linewidth=2)
     axes.set(xlabel="IoU with ground truth", ylabel="share of the boxes (%)")
-    axes.legend()
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)  # above the plot
     figure.savefig(folder / "iou_distribution.png", dpi=150, bbox_inches="tight")
     plt.close(figure)
     with open(folder / "histogram.csv", "w", newline="") as f:
