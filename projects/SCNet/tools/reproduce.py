@@ -56,7 +56,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--weights", nargs="+", metavar="FILE", help="evaluate these, one per row; no training"
     )
-    parser.add_argument("--num-gpus", type=int, default=1, help="ignored without GPUs")
+    parser.add_argument(
+        "--num-gpus", type=int, default=1, help="leave it at 1 without GPUs (default: %(default)s)"
+    )
     parser.add_argument("--output", default="output/reproduce", metavar="FOLDER")
     parser.add_argument("--dry-run", action="store_true", help="only print the commands")
     parser.add_argument(
