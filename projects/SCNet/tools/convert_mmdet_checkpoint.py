@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Convert a checkpoint of OpenMMLab's SCNet into one for Detectron2, or back.
+"""Convert a checkpoint of OpenMMLab's SCNet, HTC or Cascade Mask R-CNN for Detectron2, or back.
 
 python projects/SCNet/tools/convert_mmdet_checkpoint.py SRC DST
 """
