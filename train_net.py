@@ -2,24 +2,25 @@
 """Train or evaluate SCNet, with the conventions of Detectron2's ``train_net.py``.
 
 python train_net.py --num-gpus 8 --config-file projects/SCNet/configs/NAME.yaml
+python train_net.py --config-file ... --train-json A --train-images D --val-json B --val-images E
 python train_net.py --eval-only --config-file ... MODEL.WEIGHTS path/to/model.pth
 """
 
+import sys
 from functools import partial
 
-from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.engine import default_argument_parser, hooks, launch
+from detectron2.engine import hooks, launch
 
-from scnet.engine import Trainer, setup
+from scnet.engine import Trainer, argument_parser, load_for_evaluation, setup
 
 
 def main(args):
-    cfg = setup(args)
+    try:
+        cfg = setup(args)
+        model = load_for_evaluation(cfg, args.resume) if args.eval_only else None
+    except (OSError, ValueError) as error:  # a mistake in the command, the config or the data
+        sys.exit(f"train_net.py: {error}")
     if args.eval_only:
-        model = Trainer.build_model(cfg)
-        DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR).resume_or_load(
-            cfg.MODEL.WEIGHTS, resume=args.resume
-        )
         results = Trainer.test(cfg, model)
         if cfg.TEST.AUG.ENABLED:
             results.update(Trainer.test_with_TTA(cfg, model))
@@ -33,7 +34,7 @@ def main(args):
 
 
 if __name__ == "__main__":
-    args = default_argument_parser().parse_args()
+    args = argument_parser().parse_args()
     launch(
         main,
         args.num_gpus,

@@ -2,13 +2,14 @@
 
 import os
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
 import torch
 from detectron2.modeling import build_model
 
-from helpers import REPOSITORY, TINY, make_instances
+from helpers import REPOSITORY, TINY, CocoSet, make_instances
 from scnet import get_cfg, get_config_file
 from scnet.data import shapes
 
@@ -39,6 +40,14 @@ def environment(tmp_path_factory):
     root = cache / "scnet" / f"shapes_v{shapes.VERSION}"
     shapes.generate(str(root), {"train": 8, "val": 6})
     return {**os.environ, "FVCORE_CACHE": str(cache)}
+
+
+@pytest.fixture
+def coco_set(tmp_path):
+    """A small data set in COCO format, in a folder whose name is its own."""
+    folder = tmp_path / f"data_{uuid.uuid4().hex[:8]}"
+    folder.mkdir()
+    return CocoSet(folder)
 
 
 @pytest.fixture

@@ -1,10 +1,14 @@
 """What several tests share and fixtures cannot give."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import torch
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
+from PIL import Image
+from pycocotools import mask as mask_util
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = [
@@ -53,3 +57,63 @@ def detect(model, batch):
     model.eval()
     with torch.no_grad():
         return [x["instances"] for x in model(batch)]
+
+
+class CocoSet:
+    """A small valid data set in COCO format on disk, to be changed and written again.
+
+    Three images of 40 x 60 pixels (height x width): "a.png" with a cat and a dog as polygons,
+    "sub/b.jpg" with a dog as packed RLE, "c.png" without objects. Category ids are 3 and 7.
+
+    Attributes:
+        content: of the json file; `write` writes it.
+        json_file, images: paths, of the json file and of the folder of the images.
+    """
+
+    SIZE = (40, 60)
+
+    def __init__(self, folder: Path):
+        self.json_file, self.images = folder / "set.json", folder / "images"
+        rng = np.random.default_rng(0)
+        names = ("a.png", "sub/b.jpg", "c.png")
+        for name in names:
+            path = self.images / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(rng.integers(0, 255, (*self.SIZE, 3), np.uint8)).save(path)
+        mask = np.zeros(self.SIZE, np.uint8, order="F")
+        mask[5:20, 30:50] = 1
+        rle = mask_util.encode(mask)
+        self.content = {
+            "images": [
+                {"id": k + 1, "file_name": name, "height": self.SIZE[0], "width": self.SIZE[1]}
+                for k, name in enumerate(names)
+            ],
+            "annotations": [
+                self.annotation(1, 1, 3, [2, 3, 20, 10], [[2, 3, 22, 3, 22, 13, 2, 13]]),
+                self.annotation(2, 1, 7, [10, 8, 30, 30], [[10, 8, 40, 8, 40, 38, 10, 38]]),
+                self.annotation(
+                    3,
+                    2,
+                    7,
+                    [30, 5, 20, 15],
+                    {"size": rle["size"], "counts": rle["counts"].decode()},
+                ),
+            ],
+            "categories": [{"id": 7, "name": "dog"}, {"id": 3, "name": "cat"}],
+        }
+        self.write()
+
+    @staticmethod
+    def annotation(number, image, category, bbox, segmentation):
+        return {
+            "id": number,
+            "image_id": image,
+            "category_id": category,
+            "bbox": bbox,
+            "area": bbox[2] * bbox[3],
+            "iscrowd": 0,
+            "segmentation": segmentation,
+        }
+
+    def write(self) -> None:
+        self.json_file.write_text(json.dumps(self.content))

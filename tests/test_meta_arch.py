@@ -17,7 +17,7 @@ MASK_HEADS = {
 PARTS = {
     "relay": "MODEL.SCNET.FEATURE_RELAY",
     "context": "MODEL.SCNET.GLOBAL_CONTEXT.ENABLED",
-    "semantic": "MODEL.SCNET.SEMANTIC.ENABLED",
+    "semantic": "MODEL.SCNET.SEMANTIC.SOURCE",
 }
 
 
@@ -26,7 +26,8 @@ PARTS = {
 def test_every_combination_trains_and_tests(tiny_cfg, make_model, make_batch, mask_branch, on):
     switches = dict(zip(PARTS, on))
     tiny_cfg.MODEL.SCNET.MASK_BRANCH = mask_branch
-    tiny_cfg.merge_from_list([x for part, key in PARTS.items() for x in (key, switches[part])])
+    values = {**switches, "semantic": "instances" if switches["semantic"] else "none"}
+    tiny_cfg.merge_from_list([x for part, key in PARTS.items() for x in (key, values[part])])
     if mask_branch == "interleaved" and switches["relay"]:
         with pytest.raises(ValueError, match="FEATURE_RELAY False"):
             make_model(tiny_cfg)

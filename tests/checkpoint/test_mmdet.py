@@ -59,7 +59,7 @@ def test_every_architecture_is_recognised(family, backbone):
 def test_the_semantic_branch_may_be_absent(family):
     theirs = shapes_of(f"{family}_R_50_FPN_20e_coco.yaml", semantic=None)
     assert not any("semantic" in key for key in theirs)
-    assert not find_cfg(theirs).MODEL.SCNET.SEMANTIC.ENABLED
+    assert find_cfg(theirs).MODEL.SCNET.SEMANTIC.SOURCE == "none"
     assert len(convert_mmdet_state_dict(theirs)) == len(theirs)
 
 

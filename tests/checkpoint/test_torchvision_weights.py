@@ -34,8 +34,9 @@ def test_converted_weights_give_torchvisions_features(name, resnet, tmp_path, mo
     cfg.MODEL.DEVICE = "cpu"
     for key, value in resnet.items():
         cfg.MODEL.RESNETS[key] = value
-    model = build_model(cfg).eval()
+    model = build_model(cfg)
     DetectionCheckpointer(model).load(f"torchvision://{name}")
+    model.eval()
 
     x = torch.randn(1, 3, 64, 64)
     with torch.no_grad():

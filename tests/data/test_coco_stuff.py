@@ -37,7 +37,7 @@ def test_missing_maps_are_named_with_where_to_get_them(tmp_path):
     error = load("coco_2017_train_stuffthingmaps", tmp_path)
     assert f"'{tmp_path}/coco/stuffthingmaps/train2017', which does not exist" in error
     assert "stuffthingmaps_trainval2017.zip" in error
-    assert "MODEL.SCNET.SEMANTIC.ENABLED False" in error
+    assert "learns from the objects" in error
 
 
 def test_real_coco(shared):

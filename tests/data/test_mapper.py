@@ -83,7 +83,7 @@ def test_the_record_is_left_as_it_was(tiny_cfg, record):
 def test_images_without_objects(tiny_cfg, record, mask_format, kind, crop, semantic):
     tiny_cfg.INPUT.MASK_FORMAT = mask_format
     tiny_cfg.INPUT.CROP.ENABLED = crop
-    tiny_cfg.MODEL.SCNET.SEMANTIC.ENABLED = semantic
+    tiny_cfg.MODEL.SCNET.SEMANTIC.SOURCE = "auto" if semantic else "none"
     crowd = {**record["annotations"][0], "iscrowd": 1}
     for annotations in ([], [crowd]):
         out = SCNetDatasetMapper(tiny_cfg, True)({**record, "annotations": annotations})
@@ -102,7 +102,7 @@ def test_at_inference_maps_and_annotations_are_not_read(tiny_cfg, record):
 
 def test_without_the_semantic_branch_maps_are_not_read(tiny_cfg, record):
     record["sem_seg_file_name"] = "/nowhere.png"
-    tiny_cfg.MODEL.SCNET.SEMANTIC.ENABLED = False
+    tiny_cfg.MODEL.SCNET.SEMANTIC.SOURCE = "none"
     out = SCNetDatasetMapper(tiny_cfg, True)(record)
     assert "sem_seg" not in out and len(out["instances"]) == 1
 
@@ -156,7 +156,7 @@ def test_no_map_for_the_semantic_branch_names_the_image(tiny_cfg, record):
 
 @pytest.mark.parametrize("semantic", [False, True])
 def test_boxes_without_masks_are_refused_for_a_mask_model(tiny_cfg, record, semantic):
-    tiny_cfg.MODEL.SCNET.SEMANTIC.ENABLED = semantic
+    tiny_cfg.MODEL.SCNET.SEMANTIC.SOURCE = "auto" if semantic else "none"
     del record["annotations"][0]["segmentation"]
     with pytest.raises(ValueError, match="image.png has objects without 'segmentation'"):
         SCNetDatasetMapper(tiny_cfg, True)(record)

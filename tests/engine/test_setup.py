@@ -5,6 +5,7 @@ import pytest
 
 from scnet import get_config_file
 from scnet.engine import setup
+from scnet.engine.own_data import ARGUMENTS
 
 
 @pytest.fixture
@@ -15,6 +16,7 @@ def args(tmp_path):
             opts=["OUTPUT_DIR", str(tmp_path / "run"), *map(str, opts)],
             resume=resume,
             eval_only=eval_only,
+            **dict.fromkeys(ARGUMENTS, ()),
         )
 
     return make
@@ -69,20 +71,18 @@ def test_evaluation_leaves_the_files_of_the_training_alone(args, finished_run):
     assert "SCORE_AVERAGE: probabilities" in (finished_run / "inference/config.yaml").read_text()
 
 
-def test_own_data_is_registered_and_named_in_the_config(args, tmp_path):
-    (tmp_path / "images").mkdir()
-    (tmp_path / "set.json").write_text("{}")
-    pair = [("JSON", tmp_path / "set.json"), ("IMAGES", tmp_path / "images")]
+def test_own_data_is_registered_and_named_in_the_config(args, coco_set):
+    pair = [("JSON", coco_set.json_file), ("IMAGES", coco_set.images)]
     opts = [x for key, path in pair for x in (f"DATASETS.TRAIN_{key}", f"('{path}',)")]
     cfg = setup(args(*opts))
-    assert (f"{tmp_path.name}/set",) == cfg.DATASETS.TRAIN
-    assert cfg.DATASETS.TEST == ("scnet_shapes_val",)
+    assert (f"{coco_set.json_file.parent.name}/set",) == cfg.DATASETS.TRAIN
+    assert cfg.DATASETS.TEST == ()  # the config's own has other classes
 
 
 def test_own_data_without_its_images_is_refused(args, tmp_path):
     with pytest.raises(ValueError, match="TRAIN_JSON names 1 files and DATASETS.TRAIN_IMAGES 0"):
         setup(args("DATASETS.TRAIN_JSON", "('a.json',)"))
-    with pytest.raises(FileNotFoundError, match="'a.json' does not exist"):
+    with pytest.raises(FileNotFoundError, match="a.json' does not exist"):
         setup(args("DATASETS.TEST_JSON", "('a.json',)", "DATASETS.TEST_IMAGES", "('b',)"))
 
 

@@ -249,7 +249,7 @@ def test_inputs_that_cannot_be_compared(check_refused, models, images):
     check_refused("--limit must be 1 or more", names, "--input", images, "--limit", 0)
     broken = images / "sub/b.jpg"
     broken.write_bytes(broken.read_bytes()[:-100])  # as after an interrupted download
-    check_refused(f"Could not read '{broken}'", names, "--input", broken)
+    check_refused(f"Cannot read image '{broken}'", names, "--input", broken)
 
 
 @pytest.mark.parametrize("existing", ["b.png", "index.html", "predictions.json"])

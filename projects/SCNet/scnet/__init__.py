@@ -6,6 +6,7 @@ Importing this package registers its models and data sets with Detectron2.
 from .checkpoint import convert_mmdet_state_dict, convert_to_mmdet_state_dict
 from .config import add_scnet_config, get_cfg, get_config_file
 from .data import SCNetDatasetMapper, register_coco_json
+from .engine import configure_for_datasets
 from .meta_arch import SCNet
 from .modeling.roi_heads import SCNetROIHeads
 
@@ -14,6 +15,7 @@ __all__ = [
     "SCNetDatasetMapper",
     "SCNetROIHeads",
     "add_scnet_config",
+    "configure_for_datasets",
     "convert_mmdet_state_dict",
     "convert_to_mmdet_state_dict",
     "get_cfg",

@@ -47,11 +47,22 @@ def add_scnet_config(cfg: CN) -> None:
     _C.MODEL.SCNET.GLOBAL_CONTEXT.IN_FEATURE = "p6"
     _C.MODEL.SCNET.GLOBAL_CONTEXT.NUM_BLOCKS = 2
     _C.MODEL.SCNET.GLOBAL_CONTEXT.LOSS_WEIGHT = 3.0  # lambda of Eq. 3
+    # Predictions have "image_scores": per class, how sure the branch is that the image has it.
+    _C.MODEL.SCNET.GLOBAL_CONTEXT.OUTPUT = False
 
     # The semantic branch; its layers are described by MODEL.SEM_SEG_HEAD, whose LOSS_WEIGHT is
     # gamma of Eq. 3.
     _C.MODEL.SCNET.SEMANTIC = CN()
-    _C.MODEL.SCNET.SEMANTIC.ENABLED = True
+    # What the branch learns from:
+    # - "stuffthingmaps": a PNG per image, whose values are classes (the paper);
+    # - "panoptic": panoptic annotations in COCO format;
+    # - "instances": the objects, and one class for the background;
+    # - "none": there is no semantic branch;
+    # - "auto": the maps that the training sets have, "instances" if they have none.
+    _C.MODEL.SCNET.SEMANTIC.SOURCE = "auto"
+    # Predictions have "sem_seg", and with the source "panoptic" "panoptic_seg", which
+    # MODEL.PANOPTIC_FPN.COMBINE describes.
+    _C.MODEL.SCNET.SEMANTIC.OUTPUT = False
     _C.MODEL.SCNET.SEMANTIC.NUM_CONV = 4
     # True: a skip connection over every two convolutions, as in the authors' SCNet.
     # False: plain convolutions, as in Hybrid Task Cascade.
@@ -71,6 +82,11 @@ def add_scnet_config(cfg: CN) -> None:
     _C.DATASETS.TRAIN_IMAGES = ()
     _C.DATASETS.TEST_JSON = ()
     _C.DATASETS.TEST_IMAGES = ()
+    # In the same order, if there are any: the folders of semantic maps; panoptic json files, and
+    # the folders of their PNGs.
+    _C.DATASETS.TRAIN_SEM_SEG = ()
+    _C.DATASETS.TRAIN_PANOPTIC_JSON = ()
+    _C.DATASETS.TRAIN_PANOPTIC_IMAGES = ()
 
 
 def get_cfg() -> CN:

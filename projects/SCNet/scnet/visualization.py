@@ -11,15 +11,17 @@ import cv2
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
-from detectron2.data.detection_utils import read_image
-from detectron2.structures import Boxes, Instances
+from detectron2.data.detection_utils import check_image_size
+from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils.colormap import colormap
 from detectron2.utils.visualizer import GenericMask, Visualizer
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from .config import get_cfg
+from .data import class_names
 from .engine import register_datasets
+from .meta_arch import SCNet
 
 MIN_PICTURE_SIDE = 512  # pixels; pictures of smaller images are enlarged
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -65,16 +67,25 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def read_cfg(config_file: str, opts: List[str]) -> CfgNode:
-    """Read a config and register the data sets that it names.
+    """Read a config and register the data sets that it names, which need not be there.
 
     Raises:
-        FileNotFoundError, ValueError: see :func:`scnet.engine.register_datasets`.
+        ValueError: see :func:`scnet.engine.register_datasets`.
     """
     cfg = get_cfg()
     cfg.merge_from_file(config_file)
     cfg.merge_from_list(opts)
-    register_datasets(cfg)
+    register_datasets(cfg, must_exist=False)
     return cfg
+
+
+def names_of_classes(model: SCNet, cfg: CfgNode) -> List[str]:
+    """The names that came with the weights; if none did, those of the first of DATASETS.TEST.
+
+    Raises:
+        ValueError: see :func:`scnet.data.class_names`.
+    """
+    return model.metadata.get("thing_classes") or class_names(cfg)
 
 
 def find_images(inputs: List[str]) -> List[InputImage]:
@@ -129,18 +140,6 @@ def refuse_to_replace(folder: str, names: List[str]) -> None:
         )
 
 
-def read_bgr(file_name: str) -> np.ndarray:
-    """Read an image: (H, W, 3) uint8.
-
-    Raises:
-        OSError: it cannot be read; the message names it, which Pillow's own does not always.
-    """
-    try:
-        return read_image(file_name, format="BGR")
-    except (OSError, SyntaxError) as error:  # Pillow raises SyntaxError for some broken files
-        raise OSError(f"Could not read '{file_name}': {error}") from error
-
-
 @lru_cache(maxsize=64)  # images of one width share their captions
 def draw_caption(text: str, width: int) -> np.ndarray:
     """(CAPTION_HEIGHT, width, 3) uint8: the text in the middle, smaller if it is too long."""
@@ -183,6 +182,27 @@ def draw_detections(
     labels = [f"{names[c]} {score:.0%}" for c, score in zip(classes, scores)]
     colors = classes if color_by_class else range(len(classes))
     return draw_objects(pixels, instances.pred_boxes, masks, colors, labels)
+
+
+def draw_ground_truth(pixels: np.ndarray, record: Dict, names: List[str]) -> np.ndarray:
+    """Draw the annotations of an image; see :func:`draw_objects`.
+
+    Args:
+        record: Detectron2's dict of the image.
+        names: of the classes.
+
+    Raises:
+        SizeMismatchError: the image has another size than the record says.
+    """
+    check_image_size(record, pixels)
+    objects = record["annotations"]
+    boxes = [BoxMode.convert(x["bbox"], x["bbox_mode"], BoxMode.XYXY_ABS) for x in objects]
+    # There is a mask for each box or none at all: one object without makes all be boxes.
+    masked = all("segmentation" in x for x in objects)
+    masks = [x["segmentation"] for x in objects] if masked else None
+    classes = [x["category_id"] for x in objects]
+    labels = [names[x["category_id"]] + " (crowd)" * x.get("iscrowd", 0) for x in objects]
+    return draw_objects(pixels, boxes, masks, classes, labels)
 
 
 def draw_objects(

@@ -16,19 +16,17 @@ from html import escape
 from itertools import zip_longest
 from pathlib import Path
 from string import Template
-from typing import Dict, List, Sequence
+from typing import Dict, List, Sequence, Tuple
 from urllib.parse import quote
 
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.data.detection_utils import check_image_size
 from detectron2.engine import DefaultPredictor
-from detectron2.structures import BoxMode
 from tqdm import tqdm
 
 from scnet import visualization
-from scnet.data import class_names
+from scnet.data import read_image
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -93,8 +91,10 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def read_models(models: Sequence[Sequence[str]], opts: List[str]) -> Dict[str, CfgNode]:
-    """Configs by the names of the models, from (name, config file, weights).
+def read_models(
+    models: Sequence[Sequence[str]], opts: List[str]
+) -> Tuple[Dict[str, DefaultPredictor], List[str]]:
+    """Predictors by the names of the models, from (name, config file, weights); and the classes.
 
     Raises:
         ValueError: fewer than two models, two of the same name, or of different classes.
@@ -110,11 +110,15 @@ def read_models(models: Sequence[Sequence[str]], opts: List[str]) -> Dict[str, C
             raise FileNotFoundError(f"Weights '{weights}' of model '{name}' are no file.")
         cfgs[name] = visualization.read_cfg(config_file, opts)
         cfgs[name].MODEL.WEIGHTS = weights
-    classes = {name: class_names(cfg) for name, cfg in cfgs.items()}
+    predictors = {name: DefaultPredictor(cfg) for name, cfg in cfgs.items()}
+    classes = {
+        name: visualization.names_of_classes(predictor.model, cfgs[name])
+        for name, predictor in predictors.items()
+    }
     first = models[0][0]
     for name in cfgs:
         refuse_other_classes(f"Model '{first}'", classes[first], f"model '{name}'", classes[name])
-    return cfgs
+    return predictors, classes[first]
 
 
 def refuse_other_classes(this: str, names: List[str], that: str, others: List[str]) -> None:
@@ -126,18 +130,6 @@ def refuse_other_classes(this: str, names: List[str], that: str, others: List[st
     for i, (a, b) in enumerate(zip_longest(names, others, fillvalue="missing")):
         if a != b:
             raise ValueError(f"{this} and {that} differ in class {i}: '{a}' and '{b}'.")
-
-
-def draw_ground_truth(pixels: np.ndarray, record: Dict, names: List[str]) -> np.ndarray:
-    check_image_size(record, pixels)
-    objects = record["annotations"]
-    boxes = [BoxMode.convert(x["bbox"], x["bbox_mode"], BoxMode.XYXY_ABS) for x in objects]
-    # There is a mask for each box or none at all: one object without makes all be boxes.
-    masked = all("segmentation" in x for x in objects)
-    masks = [x["segmentation"] for x in objects] if masked else None
-    classes = [x["category_id"] for x in objects]
-    labels = [names[x["category_id"]] + " (crowd)" * x.get("iscrowd", 0) for x in objects]
-    return visualization.draw_objects(pixels, boxes, masks, classes, labels)
 
 
 def write_page(file_name: str, rows: List[Dict], threshold: float) -> None:
@@ -166,8 +158,8 @@ def main() -> None:
     args = parse_args()
     if args.limit is not None and args.limit < 1:
         raise ValueError("--limit must be 1 or more.")
-    cfgs = read_models(args.model, args.opts)
-    first, names = next((name, class_names(cfg)) for name, cfg in cfgs.items())
+    predictors, names = read_models(args.model, args.opts)
+    first = args.model[0][0]
     images = visualization.find_images(args.input)
     annotated = {i.dataset for i in images if i.record and i.record.get("annotations")}
     for dataset in annotated:
@@ -179,13 +171,12 @@ def main() -> None:
         pictures = [image.picture for image in images]
         visualization.refuse_to_replace(args.output, [*pictures, "index.html", "predictions.json"])
 
-    predictors = {name: DefaultPredictor(cfg) for name, cfg in cfgs.items()}
     rows = []
     for image in tqdm(images, desc="Comparing", unit="image"):
-        pixels = visualization.read_bgr(image.file_name)
+        pixels = read_image(image.file_name)
         panels, detections = [], {}
         if image.dataset in annotated:
-            truth = draw_ground_truth(pixels, image.record, names)
+            truth = visualization.draw_ground_truth(pixels, image.record, names)
             panels.append(visualization.add_caption("ground truth", truth))
         for name, predictor in predictors.items():
             instances = predictor(pixels)["instances"].to("cpu")

@@ -25,17 +25,17 @@ from typing import Dict, List
 import matplotlib
 import numpy as np
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.data import DatasetCatalog
 from detectron2.structures import Boxes, BoxMode, pairwise_iou
 from detectron2.structures.boxes import matched_pairwise_iou
+from detectron2.utils.env import seed_all_rng
 from detectron2.utils.events import EventStorage
 from tabulate import tabulate
 from torch import nn
 from tqdm import tqdm
 
 from scnet import get_cfg
-from scnet.engine import Trainer, register_datasets
+from scnet.engine import Trainer, configure_data, load_for_evaluation
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt  # noqa: E402 - after the choice of its backend
@@ -177,17 +177,15 @@ def main() -> None:
     cfg = get_cfg()
     cfg.merge_from_file(args.config_file)
     cfg.merge_from_list(args.opts)
-    register_datasets(cfg)
+    configure_data(cfg, args.opts[::2])
     folder = Path(args.output)
-    if not cfg.MODEL.WEIGHTS:
-        raise ValueError("No weights. Add --opts MODEL.WEIGHTS path/to/model.pth to the command.")
     if (folder / "below.json").exists() and not args.overwrite:
         raise FileExistsError(f"'{folder}' has a result already. Add --overwrite to replace it.")
 
-    model = Trainer.build_model(cfg)
+    seed_all_rng(cfg.SEED if cfg.SEED >= 0 else None)
+    model = load_for_evaluation(cfg)
     if not model.roi_heads.mask_on:
         raise ValueError("The model has no mask branch (MODEL.MASK_ON False).")
-    DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     # Inference first: batch norm whose statistics are not frozen changes them in training mode.
     loaders = [Trainer.build_test_loader(cfg, name) for name in cfg.DATASETS.TEST]
     images = islice((batch for loader in loaders for batch in loader), args.num_images)

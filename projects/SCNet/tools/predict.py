@@ -13,7 +13,7 @@ from detectron2.engine import DefaultPredictor
 from tqdm import tqdm
 
 from scnet import visualization
-from scnet.data import class_names
+from scnet.data import read_image
 
 
 def parse_args() -> argparse.Namespace:
@@ -36,9 +36,9 @@ def main() -> None:
         visualization.refuse_to_replace(args.output, [image.picture for image in images])
 
     predictor = DefaultPredictor(cfg)
-    names = class_names(cfg)
+    names = visualization.names_of_classes(predictor.model, cfg)
     for image in tqdm(images, desc="Predicting", unit="image"):
-        pixels = visualization.read_bgr(image.file_name)
+        pixels = read_image(image.file_name)
         instances = predictor(pixels)["instances"].to("cpu")
         instances = instances[instances.scores >= args.threshold]
         drawn = visualization.draw_detections(pixels, instances, names, color_by_class=False)

@@ -251,7 +251,7 @@ def architecture_cfg(config: str, things: int = 80, semantic: Optional[int] = 18
     cfg.merge_from_file(get_config_file(config))
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = things
     if semantic is None:
-        cfg.MODEL.SCNET.SEMANTIC.ENABLED = False
+        cfg.MODEL.SCNET.SEMANTIC.SOURCE = "none"
     else:
         cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES = semantic
     return cfg

@@ -4,6 +4,7 @@ import os
 
 from . import coco_stuff, shapes
 from .coco_json import class_names, register_coco_json
+from .image import read_image
 from .mapper import SCNetDatasetMapper
 
 coco_stuff.register_all(os.path.expanduser(os.getenv("DETECTRON2_DATASETS", "datasets")))

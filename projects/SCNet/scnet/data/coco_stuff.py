@@ -11,7 +11,8 @@ HELP = (
     "http://calvin.inf.ed.ac.uk/wp-content/uploads/data/cocostuffdataset/"
     "stuffthingmaps_trainval2017.zip. They belong into DETECTRON2_DATASETS as "
     "coco/{annotations,train2017,val2017,stuffthingmaps/{train2017,val2017}}. To train without "
-    "maps, set MODEL.SCNET.SEMANTIC.ENABLED False DATASETS.TRAIN \"('coco_2017_train',)\"."
+    "these maps, set DATASETS.TRAIN \"('coco_2017_train',)\": the semantic branch then learns from "
+    "the objects."
 )
 
 
@@ -25,8 +26,8 @@ def register_all(root: str) -> None:
         )
         register_lazily(
             name,
-            os.path.join(root, "coco", "annotations", f"instances_{split}2017.json"),
-            os.path.join(root, "coco", f"{split}2017"),
-            os.path.join(root, "coco", "stuffthingmaps", f"{split}2017"),
-            HELP,
+            json_file=os.path.join(root, "coco", "annotations", f"instances_{split}2017.json"),
+            image_root=os.path.join(root, "coco", f"{split}2017"),
+            sem_seg_root=os.path.join(root, "coco", "stuffthingmaps", f"{split}2017"),
+            help_text=HELP,
         )

@@ -1,7 +1,7 @@
 """From a data set dict to the model's input: image, instances and semantic map together."""
 
 import copy
-from typing import Dict
+from typing import Dict, Optional
 
 import numpy as np
 import torch
@@ -10,36 +10,48 @@ from detectron2.data import DatasetMapper
 from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
-from detectron2.utils.file_io import PathManager
-from PIL import Image, UnidentifiedImageError
+
+from . import semantic_targets
+from .image import read_image
 
 
 class SCNetDatasetMapper(DatasetMapper):
-    """Detectron2's mapper, with checked semantic maps and images that may be empty.
+    """Detectron2's mapper, with semantic maps and images that may be empty.
 
     The image, its instances and its semantic map go through the same transforms.
     """
 
     @configurable
     def __init__(
-        self, is_train: bool, *, semantic: bool, num_semantic_classes: int, ignore_value: int, **kw
+        self,
+        is_train: bool,
+        *,
+        semantic_source: str,
+        num_classes: int,
+        num_semantic_classes: int,
+        ignore_value: int,
+        **kw,
     ):
         """
         Args:
             is_train: semantic maps and annotations are read in training only.
-            semantic: whether to read semantic maps.
-            num_semantic_classes, ignore_value: the values that a map may have.
+            semantic_source: of ``semantic_targets.SOURCES``, or "auto": the maps that come with
+                the data set.
+            num_classes: of the things.
+            num_semantic_classes, ignore_value: the values that a semantic map may have.
             kw: see :class:`detectron2.data.DatasetMapper`.
         """
         super().__init__(is_train, **kw)
-        self.semantic = semantic
+        self.semantic_source = semantic_source
+        self.num_classes = num_classes
         self.num_semantic_classes = num_semantic_classes
         self.ignore_value = ignore_value
 
     @classmethod
     def from_config(cls, cfg, is_train: bool = True):
         ret = super().from_config(cfg, is_train)
-        ret["semantic"] = cfg.MODEL.SCNET.SEMANTIC.ENABLED
+        ret["semantic_source"] = cfg.MODEL.SCNET.SEMANTIC.SOURCE
+        ret["num_classes"] = cfg.MODEL.ROI_HEADS.NUM_CLASSES
         ret["num_semantic_classes"] = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
         ret["ignore_value"] = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
         return ret
@@ -50,73 +62,67 @@ class SCNetDatasetMapper(DatasetMapper):
             dataset_dict: one image in Detectron2's format.
 
         Returns:
-            the same with "image" (3, h, w) and, in training, "instances" and "sem_seg" (h, w).
+            the same with "image" (3, h, w) and, in training, "instances" and, with the semantic
+            branch, "sem_seg" (h, w).
 
         Raises:
-            KeyError: the semantic branch is on, and the image has no ``sem_seg_file_name``.
-            ValueError: the semantic map has more than one channel, another size than the image,
-                or values that are no class; or an object has no mask.
+            KeyError: the semantic source is not there.
+            ValueError: the image or its semantic map cannot be used; see :func:`read_image` and
+                :mod:`semantic_targets`; or an object has no mask.
+            SizeMismatchError: of Detectron2: the image has another size than the data set says.
         """
         dataset_dict = copy.deepcopy(dataset_dict)
-        sem_seg_file = dataset_dict.pop("sem_seg_file_name", None)
-        if not (self.is_train and self.semantic):
-            return super().__call__(dataset_dict)
-
-        image = utils.read_image(dataset_dict["file_name"], format=self.image_format)
+        image = read_image(dataset_dict["file_name"], format=self.image_format)
         utils.check_image_size(dataset_dict, image)
-        if sem_seg_file is None:
-            raise KeyError(
-                f"{dataset_dict['file_name']} has no semantic map ('sem_seg_file_name'), but the "
-                "semantic branch is on. Register the data set with sem_seg_root, or set "
-                "MODEL.SCNET.SEMANTIC.ENABLED False."
-            )
-        sem_seg = self.read_semantic_map(sem_seg_file, image.shape[:2])
+        sem_seg = self.semantic_target(dataset_dict) if self.is_train else None
         aug_input = T.AugInput(image, sem_seg=sem_seg)
-        transforms = self.augmentations(aug_input)
-        image, sem_seg = aug_input.image, aug_input.sem_seg
+        try:
+            transforms = self.augmentations(aug_input)
+        except ValueError as error:
+            raise ValueError(
+                f"Image '{dataset_dict['file_name']}' of height and width {image.shape[:2]} cannot "
+                f"be resized for training or test: {error}. Is it too narrow?"
+            ) from error
+        image = aug_input.image
 
         dataset_dict["image"] = torch.as_tensor(np.ascontiguousarray(image.transpose(2, 0, 1)))
-        dataset_dict["sem_seg"] = torch.as_tensor(sem_seg.astype("int64"))
-        self._transform_annotations(dataset_dict, transforms, image.shape[:2])
+        if not self.is_train:
+            dataset_dict.pop("annotations", None)
+            return dataset_dict
+        if sem_seg is not None:
+            dataset_dict["sem_seg"] = torch.as_tensor(aug_input.sem_seg.astype("int64"))
+        if "annotations" in dataset_dict:
+            self._transform_annotations(dataset_dict, transforms, image.shape[:2])
         return dataset_dict
 
-    def read_semantic_map(self, file_name: str, size) -> np.ndarray:
-        """Read and check a semantic map.
-
-        Args:
-            file_name: a PNG of one channel, each pixel a class or the ignore value.
-            size: height and width of the image.
-
-        Returns:
-            uint8 (H, W)
+    def semantic_target(self, dataset_dict: Dict) -> Optional[np.ndarray]:
+        """The target of the semantic branch, uint8 (H, W); None without the branch.
 
         Raises:
-            ValueError: see :meth:`__call__`; the message names the file.
+            KeyError, ValueError: see :meth:`__call__`.
         """
-        try:
-            with PathManager.open(file_name, "rb") as f, Image.open(f) as png:
-                mode, sem_seg = png.mode, np.asarray(png)
-        except (UnidentifiedImageError, OSError) as error:
-            raise ValueError(f"Cannot read semantic map '{file_name}': {error}") from error
-        if mode not in ("L", "P"):  # in a palette image the indices are the classes
-            raise ValueError(
-                f"Semantic map '{file_name}' has mode {mode}. It must have a single channel of "
-                "8 bits, in which each pixel's value is its class."
+        source, size = self.semantic_source, (dataset_dict["height"], dataset_dict["width"])
+        if source == "none":
+            return None
+        if source == "instances":
+            return semantic_targets.from_instances(
+                dataset_dict["annotations"], size, self.num_classes, self.ignore_value
             )
-        if sem_seg.shape != tuple(size):
-            raise ValueError(
-                f"Semantic map '{file_name}' has height and width {sem_seg.shape}, its image "
-                f"{tuple(size)}."
+        key = "pan_seg_file_name" if source == "panoptic" else "sem_seg_file_name"
+        if key not in dataset_dict:
+            raise KeyError(
+                f"{dataset_dict['file_name']} has no semantic map ('{key}'), but "
+                f"MODEL.SCNET.SEMANTIC.SOURCE is '{source}'. Register the data set with its maps, "
+                "or set the source to 'instances', or to 'none', and call "
+                "scnet.configure_for_datasets(cfg)."
             )
-        values = np.unique(sem_seg)
-        wrong = values[(values >= self.num_semantic_classes) & (values != self.ignore_value)]
-        if len(wrong):
-            raise ValueError(
-                f"Semantic map '{file_name}' has values {wrong.tolist()}. Classes are 0 to "
-                f"{self.num_semantic_classes - 1} (MODEL.SEM_SEG_HEAD.NUM_CLASSES), and "
-                f"{self.ignore_value} is ignored (MODEL.SEM_SEG_HEAD.IGNORE_VALUE)."
+        if source == "panoptic":
+            return semantic_targets.from_panoptic(
+                dataset_dict[key], dataset_dict["segments_info"], size, self.ignore_value
             )
-        return sem_seg
+        return semantic_targets.from_stuffthingmap(
+            dataset_dict[key], size, self.num_semantic_classes, self.ignore_value
+        )
 
     def _transform_annotations(self, dataset_dict, transforms, image_shape) -> None:
         """Detectron2's, for images without objects too, on which its cropping fails."""

@@ -1,4 +1,5 @@
 """Training and evaluation, on Detectron2's ``DefaultTrainer`` and ``COCOEvaluator``."""
 
-from .setup import register_datasets, setup
-from .trainer import Trainer
+from .own_data import configure_for_datasets, register_datasets
+from .setup import argument_parser, configure_data, setup
+from .trainer import Trainer, load_for_evaluation

@@ -1,25 +1,42 @@
 """From command line arguments to a checked config and an output directory that may be used."""
 
+import logging
 import os
-from argparse import Namespace
-from typing import List
+from argparse import ArgumentParser, Namespace
+from typing import List, Sequence
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_setup
+from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
 from ..config import get_cfg
-from ..data.coco_json import register_coco_json
+from .own_data import (
+    add_data_arguments,
+    configure_for_datasets,
+    configure_semantic,
+    merge_data_arguments,
+    register_datasets,
+)
+
+logger = logging.getLogger(__name__)
 
 # What a run leaves behind. A log alone does not make a run: a mistyped command writes one too.
 TRACES = ("last_checkpoint", "metrics.json", "model_final.pth")
 
 
+def argument_parser() -> ArgumentParser:
+    """Detectron2's, with the arguments for one's own data."""
+    parser = default_argument_parser()
+    add_data_arguments(parser)
+    return parser
+
+
 def setup(args: Namespace) -> CfgNode:
-    """Read the config, register the data sets that it names, set up logging.
+    """Read the config, register and check the data sets that it names, set up logging.
 
     Args:
-        args: of Detectron2's ``default_argument_parser``.
+        args: of :func:`argument_parser`.
 
     Returns:
         the frozen config.
@@ -27,14 +44,16 @@ def setup(args: Namespace) -> CfgNode:
     Raises:
         FileExistsError: OUTPUT_DIR holds a run, and neither ``--resume`` nor ``--eval-only`` was
             given; or ``--resume`` would go on with another model than the run's.
-        ValueError: see :func:`check_cfg` and :func:`register_datasets`.
+        ValueError: see :func:`check_cfg`, :func:`register_datasets` and
+            :func:`configure_for_datasets`.
         FileNotFoundError: a data set's json or images are missing.
     """
     cfg = get_cfg()
     if args.config_file:
         cfg.merge_from_file(args.config_file)
+    merge_data_arguments(cfg, args)
     cfg.merge_from_list(args.opts)
-    register_datasets(cfg)
+    decisions = configure_data(cfg, args.opts[::2], args.eval_only)
     check_cfg(cfg)
     cfg.freeze()
     if args.eval_only:
@@ -47,32 +66,21 @@ def setup(args: Namespace) -> CfgNode:
         check_output_dir(cfg, resume=args.resume)
         comm.synchronize()  # no process may create files before all have looked
         default_setup(cfg, args)
+        log_cfg = cfg
+    setup_logger(log_cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="scnet")
+    logger.info("\n".join(["Data:", *decisions]))
     return cfg
 
 
-def register_datasets(cfg: CfgNode) -> None:
-    """Register the data sets of DATASETS.{TRAIN,TEST}_{JSON,IMAGES}; name them in the config.
+def configure_data(cfg: CfgNode, keep: Sequence[str], eval_only: bool = False) -> List[str]:
+    """Register one's own data, and let the config follow from it.
 
-    A set is named after its json file and folder, e.g. "my_data/instances_train".
-
-    Raises:
-        ValueError: there is not one folder of images per json.
-        FileNotFoundError: a json file or folder does not exist.
+    Args and returns as :func:`configure_for_datasets`.
     """
-    for split in ("TRAIN", "TEST"):
-        jsons, images = cfg.DATASETS[f"{split}_JSON"], cfg.DATASETS[f"{split}_IMAGES"]
-        if len(jsons) != len(images):
-            raise ValueError(
-                f"DATASETS.{split}_JSON names {len(jsons)} files and DATASETS.{split}_IMAGES "
-                f"{len(images)} folders. There must be one folder per json."
-            )
-        names: List[str] = []
-        for json_file, image_root in zip(jsons, images):
-            stem = os.path.splitext(os.path.abspath(json_file))[0]
-            names.append("/".join(stem.split(os.sep)[-2:]))
-            register_coco_json(names[-1], json_file, image_root)
-        if names:
-            cfg.DATASETS[split] = tuple(names)
+    own = register_datasets(cfg, ("TEST",) if eval_only else ("TRAIN", "TEST"))
+    if own:
+        return configure_for_datasets(cfg, keep, eval_only)
+    return [] if eval_only else configure_semantic(cfg, keep)
 
 
 def check_cfg(cfg: CfgNode) -> None:

@@ -2,31 +2,49 @@
 
 import json
 import os
+import weakref
 from collections import OrderedDict
 from typing import Dict
 
 import torch
-from detectron2.data import (
-    MetadataCatalog,
-    build_detection_test_loader,
-    build_detection_train_loader,
-)
+from detectron2.data import build_detection_test_loader, build_detection_train_loader
 from detectron2.engine import DefaultTrainer
-from detectron2.evaluation import COCOEvaluator
 from detectron2.modeling import GeneralizedRCNNWithTTA
 from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
 from tabulate import tabulate
+from torch import nn
 
+from ..checkpoint import SCNetCheckpointer
+from ..class_metadata import make_metadata
 from ..data import SCNetDatasetMapper
-from ..data.coco_json import check_num_classes
+from ..data.coco_json import check_class_names, check_num_classes, thing_classes
+from .evaluator import Evaluator
+from .own_data import semantic_classes
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 class Trainer(DefaultTrainer):
     """See :class:`detectron2.engine.DefaultTrainer`."""
+
+    def build_hooks(self):
+        """Detectron2's; the first of them to be built keep the checkpointer, so it is set here."""
+        self.checkpointer = SCNetCheckpointer(
+            self._trainer.model, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+        )
+        return super().build_hooks()
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Detectron2's; then the model gets the names of the classes that it is trained on."""
+        super().resume_or_load(resume)
+        self.checkpointer.model.metadata = make_metadata(
+            {
+                "thing_classes": thing_classes(self.cfg.DATASETS.TRAIN[0]),
+                "stuff_classes": semantic_classes(self.cfg),
+            }
+        )
 
     @classmethod
     def build_optimizer(cls, cfg, model):
@@ -55,14 +73,14 @@ class Trainer(DefaultTrainer):
     def build_train_loader(cls, cfg):
         loader = build_detection_train_loader(cfg, mapper=SCNetDatasetMapper(cfg, True))
         for name in cfg.DATASETS.TRAIN:
-            check_num_classes(cfg, name, MetadataCatalog.get(name).thing_classes)
+            check_num_classes(cfg, name, thing_classes(name))
         return loader
 
     @classmethod
     def build_test_loader(cls, cfg, dataset_name):
         mapper = SCNetDatasetMapper(cfg, False)
         loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)
-        check_num_classes(cfg, dataset_name, MetadataCatalog.get(dataset_name).thing_classes)
+        check_num_classes(cfg, dataset_name, thing_classes(dataset_name))
         return loader
 
     @classmethod
@@ -70,11 +88,16 @@ class Trainer(DefaultTrainer):
         folder = os.path.join(cfg.OUTPUT_DIR, results)
         if len(cfg.DATASETS.TEST) > 1:
             folder = os.path.join(folder, dataset_name)
-        return COCOEvaluator(dataset_name, output_dir=folder)
+        return Evaluator(dataset_name, output_dir=folder)
 
     @classmethod
     def test(cls, cfg, model, evaluators=None, results="inference") -> Dict:
-        """Evaluate on all test sets; leaves ``inference/results.{json,md}`` in OUTPUT_DIR."""
+        """Evaluate on all test sets, if there are any.
+
+        Leaves ``inference/results.{json,md}`` in OUTPUT_DIR.
+        """
+        if not cfg.DATASETS.TEST:
+            return {}
         metrics = super().test(cfg, model, evaluators)
         if comm.is_main_process():
             per_set = metrics if len(cfg.DATASETS.TEST) > 1 else {cfg.DATASETS.TEST[0]: metrics}
@@ -92,6 +115,28 @@ class Trainer(DefaultTrainer):
         evaluators = [cls.build_evaluator(cfg, name, "inference_TTA") for name in names]
         metrics = cls.test(cfg, model, evaluators, "inference_TTA")
         return OrderedDict((f"{name}_TTA", values) for name, values in metrics.items())
+
+
+def load_for_evaluation(cfg, resume: bool = False) -> nn.Module:
+    """The model with the weights of ``MODEL.WEIGHTS``, in evaluation mode.
+
+    Args:
+        resume: take the last checkpoint of OUTPUT_DIR instead, if there is one.
+
+    Raises:
+        FileNotFoundError: there are no such weights.
+        ValueError: no weights are named; they do not fit the config; or they are for other
+            classes than those of a set of DATASETS.TEST.
+    """
+    model = Trainer.build_model(cfg).eval()
+    checkpointer = SCNetCheckpointer(model, cfg.OUTPUT_DIR)
+    if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
+        raise ValueError("No weights to evaluate. Add MODEL.WEIGHTS path/to/model.pth.")
+    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    names = model.metadata.get("thing_classes")
+    for dataset in cfg.DATASETS.TEST if names else ():
+        check_class_names(f"The weights '{cfg.MODEL.WEIGHTS}'", names, dataset)
+    return model
 
 
 def write_results(results: Dict[str, Dict[str, Dict[str, float]]], folder: str) -> None:

@@ -111,7 +111,7 @@ class SCNetROIHeads(BoxCascade):
 def build_context_pooler(cfg, pooler: ROIPooler) -> ContextPooler:
     """Let ``pooler`` add the context that the config switches on."""
     in_features = list(cfg.MODEL.ROI_HEADS.IN_FEATURES)
-    if cfg.MODEL.SCNET.SEMANTIC.ENABLED:
+    if cfg.MODEL.SCNET.SEMANTIC.SOURCE != "none":
         in_features.append(SEMANTIC)
     if cfg.MODEL.SCNET.GLOBAL_CONTEXT.ENABLED:
         in_features.append(GLOBAL_CONTEXT)

@@ -134,3 +134,19 @@ class SemanticHead(nn.Module):
         )
         num_labelled = (targets != self.ignore_value).sum().clamp(min=1)
         return {"loss_sem_seg": self.loss_weight * total / num_labelled}
+
+    def upsample(self, logits: Tensor) -> Tensor:
+        """Logits at the size of the padded image.
+
+        Training compares the cell (i, j) with the pixel (stride * i, stride * j), so it has its
+        value there; between the cells it is interpolated, and after the last one repeated.
+
+        Args:
+            logits: (N, K, H, W).
+
+        Returns:
+            (N, K, H * stride, W * stride)
+        """
+        height, width = ((side - 1) * self.stride + 1 for side in logits.shape[-2:])
+        maps = F.interpolate(logits, (height, width), mode="bilinear", align_corners=True)
+        return F.pad(maps, (0, self.stride - 1, 0, self.stride - 1), mode="replicate")

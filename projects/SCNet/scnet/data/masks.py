@@ -1,0 +1,112 @@
+"""Segmentations of COCO json files: are they well formed, and which pixels do they cover?
+
+A segmentation is a list of polygons [[x1, y1, x2, y2, ...], ...] in pixels, or an RLE
+{"size": [height, width], "counts": ...} whose counts are run lengths or COCO's packed string.
+"""
+
+import math
+from typing import Any, Dict, List, Optional, Union
+
+import numpy as np
+from pycocotools import mask as mask_util
+
+Segmentation = Union[List[List[float]], Dict]
+
+
+def is_valid_polygon(polygon: List[float]) -> bool:
+    """Whether Detectron2 keeps it: at least three points."""
+    return len(polygon) >= 6 and len(polygon) % 2 == 0
+
+
+def find_mistake(segmentation: Any, height: int, width: int) -> Optional[str]:
+    """What is wrong with a segmentation, as the end of a sentence about it; None if nothing is.
+
+    Polygons with fewer than three points are no mistake here: they are left out in training.
+
+    Args:
+        height, width: of the image in pixels.
+    """
+    if isinstance(segmentation, dict):
+        return _find_rle_mistake(segmentation, height, width)
+    if not isinstance(segmentation, list) or not all(isinstance(p, list) for p in segmentation):
+        return "is no list of polygons [[x1, y1, x2, y2, ...], ...] and no RLE"
+    for polygon in segmentation:
+        if not all(is_number(x) for x in polygon):
+            return "has a coordinate that is no number"
+        if len(polygon) % 2:
+            return f"has a polygon with an odd number of coordinates ({len(polygon)})"
+        for values, size in ((polygon[::2], width), (polygon[1::2], height)):
+            # pycocotools walks along the outline, and would for hours or out of memory.
+            if values and (min(values) < -size or max(values) > 2 * size):
+                return f"has the coordinate {max(values, key=abs)}, far outside the image"
+    return None
+
+
+def _find_rle_mistake(rle: Dict, height: int, width: int) -> Optional[str]:
+    if "size" not in rle or "counts" not in rle:
+        return "is an RLE without 'size' or 'counts'"
+    if list(rle["size"]) != [height, width]:
+        return (
+            f"is an RLE of height and width {list(rle['size'])}, but the image has "
+            f"{[height, width]}"
+        )
+    counts = rle["counts"]
+    if not isinstance(counts, (str, bytes)):
+        if not isinstance(counts, list) or not all(type(x) is int and x >= 0 for x in counts):
+            return "is an RLE whose counts are neither a string nor run lengths"
+        total = sum(counts)
+    else:
+        total = packed_length(counts)
+    if total != height * width:
+        return f"is a damaged RLE: its runs have {total} pixels, the image {height * width}"
+    return None
+
+
+def packed_length(counts: Union[str, bytes]) -> int:
+    """How many pixels the runs of a packed RLE cover.
+
+    pycocotools fills a mask whose runs end early with whatever was in memory, so this is looked
+    at first. The format is that of its ``rleToString``: per run, groups of five bits, low ones
+    first, each as a character from "0" on with a sixth bit if more follow; from the fourth run
+    on, the difference to the run before the last.
+
+    Returns:
+        the number of pixels; -1 if the string ends within a run or holds other characters.
+    """
+    raw = counts.encode() if isinstance(counts, str) else counts
+    groups = np.frombuffer(raw, np.uint8).astype(np.int64) - 48
+    if not len(groups):
+        return 0
+    last = (groups & 0x20) == 0
+    if not last[-1] or groups.min() < 0 or groups.max() > 0x3F:
+        return -1
+    starts = np.flatnonzero(np.concatenate([[True], last[:-1]]))
+    places = np.arange(len(groups)) - np.repeat(starts, np.diff([*starts, len(groups)]))
+    if places.max() > 6:  # more than 35 bits: no run is so long
+        return -1
+    runs = np.add.reduceat((groups & 0x1F) << (5 * places), starts)
+    negative = (groups[last] & 0x10) != 0  # two's complement, whose sign the last group has
+    runs -= np.where(negative, 1 << (5 * (places[last] + 1)), 0)
+    runs[1::2] = np.cumsum(runs[1::2])
+    runs[2::2] = np.cumsum(runs[2::2])
+    return int(runs.sum()) if (runs >= 0).all() else -1
+
+
+def is_number(x: Any) -> bool:
+    return isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
+
+
+def to_rle(segmentation: Segmentation, height: int, width: int) -> Dict:
+    """A well-formed segmentation as a packed RLE; polygons with too few points are left out.
+
+    Args:
+        height, width: of the image in pixels.
+    """
+    if isinstance(segmentation, dict):
+        if isinstance(segmentation["counts"], list):
+            return mask_util.frPyObjects(segmentation, height, width)
+        return segmentation
+    polygons = [p for p in segmentation if is_valid_polygon(p)]
+    if not polygons:
+        return mask_util.encode(np.zeros((height, width), np.uint8, order="F"))
+    return mask_util.merge(mask_util.frPyObjects(polygons, height, width))

@@ -1,0 +1,81 @@
+"""Panoptic annotations in COCO format, as targets of the semantic branch.
+
+The semantic classes are those of the instances first, in their order, then the stuff classes in
+the order of their category ids.
+"""
+
+import json
+import os
+from typing import Dict, List
+
+from detectron2.data import MetadataCatalog
+
+
+def add_panoptic(records: List[Dict], name: str, panoptic_json: str, panoptic_root: str) -> None:
+    """Give each image its panoptic PNG and the segments in it.
+
+    Args:
+        records: Detectron2's dicts; get "pan_seg_file_name" and "segments_info", whose
+            "category_id" are semantic classes.
+        name: of the data set, whose metadata has the thing classes and gets the
+            ``stuff_classes``: the names of all semantic classes.
+        panoptic_json, panoptic_root: the annotations, and the folder of their PNGs.
+
+    Raises:
+        ValueError: the file is not in COCO's panoptic format, its things are other categories
+            than the instances', or an image is not in it.
+        FileNotFoundError: a PNG does not exist.
+    """
+    categories, annotations = _read(panoptic_json)
+    metadata = MetadataCatalog.get(name)
+    thing_ids = metadata.thing_dataset_id_to_contiguous_id
+    others = [c["name"] for c in categories if c["isthing"] and c["id"] not in thing_ids]
+    if others:
+        raise ValueError(
+            f"'{panoptic_json}' has the things {others[:10]}, which are no categories of "
+            f"'{metadata.json_file}'. Both must have the same things, with the same ids."
+        )
+    stuff = sorted((c for c in categories if not c["isthing"]), key=lambda c: c["id"])
+    classes = dict(thing_ids)
+    classes.update((c["id"], len(thing_ids) + k) for k, c in enumerate(stuff))
+    metadata.stuff_classes = metadata.thing_classes + [c["name"] for c in stuff]
+
+    for record in records:
+        annotation = annotations.get(record["image_id"])
+        if annotation is None:
+            raise ValueError(f"'{panoptic_json}' has nothing for image '{record['file_name']}'.")
+        path = os.path.join(panoptic_root, annotation["file_name"])
+        if not os.path.isfile(path):
+            raise FileNotFoundError(
+                f"Data set '{name}' has no panoptic map '{path}' for its image "
+                f"'{record['file_name']}'."
+            )
+        unknown = {s["category_id"] for s in annotation["segments_info"]} - classes.keys()
+        if unknown:
+            raise ValueError(
+                f"'{panoptic_json}': the segments of '{annotation['file_name']}' have the "
+                f"category ids {sorted(unknown)}, which are no categories."
+            )
+        record["pan_seg_file_name"] = path
+        record["segments_info"] = [
+            {**s, "category_id": classes[s["category_id"]]} for s in annotation["segments_info"]
+        ]
+
+
+def _read(panoptic_json: str):
+    """The categories, and the annotations by image id."""
+    try:
+        with open(panoptic_json, encoding="utf-8") as f:
+            content = json.load(f)
+        categories = [
+            {key: c[key] for key in ("id", "name", "isthing")} for c in content["categories"]
+        ]
+        annotations = {
+            a["image_id"]: {"file_name": a["file_name"], "segments_info": a["segments_info"]}
+            for a in content["annotations"]
+        }
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"'{panoptic_json}' is not in COCO's panoptic format: {error!r}."
+        ) from error
+    return categories, annotations
