@@ -10,7 +10,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 from detectron2.utils.file_io import PathManager
 
-from scnet import convert_mmdet_state_dict, convert_to_mmdet_state_dict
+from scnet import class_metadata, convert_mmdet_state_dict, convert_to_mmdet_state_dict
 from scnet.checkpoint import zoo
 from scnet.checkpoint.mmdet import BACKBONES, FAMILIES, architecture_cfg, find_cfg
 
@@ -134,10 +134,13 @@ def test_tool_reads_the_layouts_and_goes_back(run, weights, tmp_path, layout):
     torch.save(content, source)
     run(TOOL, source, target)
     converted = torch.load(target)["model"]
+    names = converted.pop(class_metadata.KEY, None)
+    assert (names is not None) == (layout == "mmdet 2.x")
     assert converted.keys() == convert_mmdet_state_dict(weights).keys()
     run(TOOL, "--reverse", target, back)
-    again = torch.load(back)["state_dict"]
-    assert all(torch.equal(again[key], weights[key]) for key in weights)
+    again = torch.load(back)
+    assert again["meta"] == ({} if names is None else {"CLASSES": ["a", "b"]})
+    assert all(torch.equal(again["state_dict"][key], weights[key]) for key in weights)
 
 
 class RunsCode:

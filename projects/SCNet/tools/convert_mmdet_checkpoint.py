@@ -10,8 +10,7 @@ import sys
 
 import torch
 
-from scnet import convert_mmdet_state_dict, convert_to_mmdet_state_dict
-from scnet.checkpoint.mmdet import read_mmdet_checkpoint
+from scnet.checkpoint.mmdet import convert_mmdet_checkpoint, convert_to_mmdet_checkpoint
 
 
 def main() -> None:
@@ -32,10 +31,9 @@ def main() -> None:
 
     if args.reverse:
         content = torch.load(args.source, map_location="cpu", weights_only=not args.allow_pickle)
-        converted = {"state_dict": convert_to_mmdet_state_dict(content["model"]), "meta": {}}
+        converted = convert_to_mmdet_checkpoint(content)
     else:
-        state_dict = read_mmdet_checkpoint(args.source, args.allow_pickle)
-        converted = {"model": convert_mmdet_state_dict(state_dict)}
+        converted = convert_mmdet_checkpoint(args.source, args.allow_pickle)
     temporary = args.target + ".part"
     torch.save(converted, temporary)
     os.replace(temporary, args.target)

@@ -14,6 +14,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import Tensor
 
+from .. import class_metadata
 from ..config import get_cfg, get_config_file
 from .resnet import resnet_modules
 
@@ -135,8 +136,10 @@ def convert_mmdet_state_dict(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]
     return converted
 
 
-def read_mmdet_checkpoint(path: str, allow_pickle: bool = False) -> Dict[str, Tensor]:
-    """The weights in a checkpoint of OpenMMLab's mmdet 2.x or 3.x.
+def convert_mmdet_checkpoint(path: str, allow_pickle: bool = False) -> Dict[str, Dict]:
+    """The content of a checkpoint of ours, from one of OpenMMLab's mmdet 2.x or 3.x.
+
+    The names of the classes come with it, if the file has one for each class.
 
     Args:
         path: a file with a ``state_dict`` and what not, or with the state dict itself.
@@ -144,20 +147,45 @@ def read_mmdet_checkpoint(path: str, allow_pickle: bool = False) -> Dict[str, Te
             can run any code while it is read: only for files that you trust.
 
     Raises:
-        ValueError: the file needs ``allow_pickle``, or it holds no weights.
+        ValueError: the file needs ``allow_pickle``, it holds no weights, or they do not fit, see
+            :func:`convert_mmdet_state_dict`.
     """
+    content = _read(path, allow_pickle)
+    state_dict = content.get("state_dict", content) if isinstance(content, dict) else {}
+    if not state_dict or not all(isinstance(value, Tensor) for value in state_dict.values()):
+        raise ValueError(f"'{path}' holds no 'state_dict' of tensors.")
+    state_dict = {key.removeprefix("module."): value for key, value in state_dict.items()}
+    model = convert_mmdet_state_dict(state_dict)
+    meta = content.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
+    names = meta.get("CLASSES") or meta.get("dataset_meta", {}).get("classes", ())
+    _, num_classes, _ = _architecture(state_dict)
+    if len(names) == num_classes:
+        model[class_metadata.KEY] = class_metadata.encode({"thing_classes": names})
+    return {"model": model}
+
+
+def convert_to_mmdet_checkpoint(content: Dict[str, Dict]) -> Dict[str, Dict]:
+    """The inverse of :func:`convert_mmdet_checkpoint`, for the content of a file.
+
+    Raises:
+        ValueError: see :func:`convert_to_mmdet_state_dict`.
+    """
+    model = dict(content["model"])
+    names = model.pop(class_metadata.KEY, None)
+    meta = {} if names is None else {"CLASSES": class_metadata.decode(names).thing_classes}
+    return {"state_dict": convert_to_mmdet_state_dict(model), "meta": meta}
+
+
+def _read(path: str, allow_pickle: bool):
     try:
-        content = torch.load(path, map_location="cpu", weights_only=not allow_pickle)
+        return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"'{path}' cannot be read as plain weights ({reason}). It may run any code while it "
             "is read. If you trust where it comes from, allow that with --allow-pickle."
         ) from error
-    state_dict = content.get("state_dict", content) if isinstance(content, dict) else {}
-    if not state_dict or not all(isinstance(value, Tensor) for value in state_dict.values()):
-        raise ValueError(f"'{path}' holds no 'state_dict' of tensors.")
-    return {key.removeprefix("module."): value for key, value in state_dict.items()}
 
 
 def convert_to_mmdet_state_dict(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:

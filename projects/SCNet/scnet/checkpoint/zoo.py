@@ -9,7 +9,7 @@ import torch
 from detectron2.utils.file_io import PathManager
 
 from .converted import ConvertedWeightsHandler
-from .mmdet import convert_mmdet_state_dict, read_mmdet_checkpoint
+from .mmdet import convert_mmdet_checkpoint
 
 URL = "https://download.openmmlab.com/mmdetection/v2.0/"
 
@@ -61,9 +61,8 @@ class ZooHandler(ConvertedWeightsHandler):
     def convert(self, name: str, folder: str) -> bytes:
         if name not in FILES:
             raise ValueError(f"No weights '{self.prefix}{name}'. There are: {', '.join(FILES)}.")
-        state_dict = read_mmdet_checkpoint(self._official_file(name, folder))
         buffer = io.BytesIO()
-        torch.save({"model": convert_mmdet_state_dict(state_dict)}, buffer)
+        torch.save(convert_mmdet_checkpoint(self._official_file(name, folder)), buffer)
         return buffer.getvalue()
 
     @staticmethod
