@@ -1,7 +1,10 @@
+import json
 import subprocess
 import sys
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from scnet.data import coco_stuff
 
 LOAD = "import scnet; from detectron2.data import DatasetCatalog; DatasetCatalog.get({!r})"
 
@@ -38,6 +41,17 @@ def test_missing_maps_are_named_with_where_to_get_them(tmp_path):
     assert f"'{tmp_path}/coco/stuffthingmaps/train2017', which does not exist" in error
     assert "stuffthingmaps_trainval2017.zip" in error
     assert "learns from the objects" in error
+
+
+def test_names_of_the_semantic_classes(shared):
+    """Against the categories of the official annotations."""
+    names = coco_stuff.semantic_classes()
+    assert len(names) == 183
+    for kind in ("instances", "stuff"):
+        path = next((shared / "datasets/coco/annotations").glob(f"{kind}_val2017*.json"))
+        for category in json.loads(path.read_text())["categories"]:
+            if category["name"] != "other":
+                assert names[category["id"] - 1] == category["name"]
 
 
 def test_real_coco(shared):
