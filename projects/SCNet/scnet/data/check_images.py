@@ -7,6 +7,7 @@ import tempfile
 from typing import Dict, Iterator, List
 
 from detectron2.data import MetadataCatalog
+from detectron2.data import detection_utils as utils
 from detectron2.data.datasets import load_coco_json
 from detectron2.structures import Boxes, BoxMode, pairwise_iou
 from detectron2.utils.file_io import PathManager
@@ -14,8 +15,8 @@ from pycocotools import mask as mask_util
 from torch import tensor
 
 from .check_json import usable_part
-from .coco_json import add_sem_seg
-from .image import exif_rotates, read_image
+from .coco_json import add_sem_seg, forget_classes
+from .image import check_size, read_image
 from .mapper import SCNetDatasetMapper
 from .masks import to_rle
 from .panoptic_json import add_panoptic
@@ -36,6 +37,7 @@ def load_usable(name: str, report: Report) -> List[Dict]:
         json_file = os.path.join(folder, "usable.json")
         with open(json_file, "w") as f:
             json.dump(usable_part(metadata.json_file, metadata.image_root), f)
+        forget_classes(name)
         records = load_coco_json(json_file, metadata.image_root, name)
     try:
         if metadata.get("sem_seg_root"):
@@ -79,24 +81,17 @@ def check_images(
 
 def _check_image(record: Dict, report: Report) -> bool:
     """Whether the image can be read and has the size that the json says."""
-    path, expected = record["file_name"], (record["height"], record["width"])
+    path = record["file_name"]
     try:
         size = read_image(path).shape[:2]
+        check_size(path, size, (record["height"], record["width"]))
+    except utils.SizeMismatchError as error:
+        report.error("wrong size", str(error))
+        return False
     except (OSError, ValueError) as error:
         report.error("unreadable image", str(error))
         return False
-    if size == expected:
-        return True
-    text = f"Image '{path}' has height and width {size}, but the json says {expected}."
-    if exif_rotates(path) and size == expected[::-1]:
-        text += (
-            " Its EXIF tag says that it is to be turned, which Detectron2 does; the annotations "
-            "are for the image as it is stored. Remove the tag."
-        )
-    elif size == expected[::-1]:
-        text += " Are they exchanged?"
-    report.error("wrong size", text)
-    return False
+    return True
 
 
 def _check_masks(record: Dict, report: Report) -> None:

@@ -5,12 +5,10 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Dict, List, Optional, Set
+from typing import Dict, List, Set
 
-from . import masks
+from .check_annotation import LEFT_OUT, AnnotationCheck
 from .report import Report
-
-LEFT_OUT = "It is left out."
 
 
 @dataclass
@@ -57,6 +55,8 @@ def check_json(json_file: str, image_root: str) -> CocoSummary:
             raise FileNotFoundError(f"'{path}' does not exist.")
     if not os.path.isdir(image_root):
         raise ValueError(f"'{image_root}' is no folder. It must be the folder of the images.")
+    if os.path.isdir(json_file):
+        raise ValueError(f"'{json_file}' is a folder. It must be a json file in COCO's format.")
     state = os.stat(json_file)
     return _check(str(json_file), str(image_root), state.st_mtime_ns, state.st_size)
 
@@ -82,9 +82,18 @@ def read_coco(json_file: str) -> Dict[str, List[Dict]]:
     """
     try:
         with open(json_file, encoding="utf-8") as f:
-            content = json.load(f)
+            text = f.read()
+        if text.startswith("\ufeff"):
+            raise ValueError(
+                f"'{json_file}' starts with a byte order mark. Save it in UTF-8 without one."
+            )
+        if not text.strip():
+            raise ValueError(f"'{json_file}' is empty. It must hold json in COCO's format.")
+        content = json.loads(text)
     except UnicodeDecodeError as error:
-        raise ValueError(f"'{json_file}' is no text in UTF-8: {error}.") from error
+        raise ValueError(
+            f"'{json_file}' is no text in UTF-8: {error}. Save it in UTF-8."
+        ) from error
     except json.JSONDecodeError as error:
         raise ValueError(f"'{json_file}' is no json: {error}. Is it cut off?") from error
     if not isinstance(content, dict):
@@ -100,7 +109,9 @@ def read_coco(json_file: str) -> Dict[str, List[Dict]]:
                 f"'{json_file}' has no '{key}', only {sorted(content)}. Is it in COCO's format?"
             )
         if not isinstance(content[key], list):
-            raise ValueError(f"'{key}' in '{json_file}' must be a list.")
+            raise ValueError(
+                f"'{key}' in '{json_file}' must be a list, not a {type(content[key]).__name__}."
+            )
         if not all(isinstance(x, dict) for x in content[key]):
             raise ValueError(f"'{key}' in '{json_file}' must hold objects only.")
     return content
@@ -156,7 +167,7 @@ class _Checker:
 
     def images(self, images: List[Dict]) -> None:
         if not images:
-            self.report.error("no images", f"'{self.json_file}' has no images.")
+            self.report.error("no images", f"'{self.json_file}' has no images. List them.")
         for image in images:
             if not self._is_image(image):
                 continue
@@ -179,7 +190,7 @@ class _Checker:
                 )
             else:
                 self.usable["images"].append(image)
-        self.summary.num_images = len(self.image_of)
+        self.summary.num_images = self.summary.num_empty_images = len(self.image_of)
 
     def _is_image(self, image: Dict) -> bool:
         name, where = image.get("file_name"), f"'{self.json_file}'"
@@ -224,35 +235,58 @@ class _Checker:
 
     def annotations(self, annotations: List[Dict]) -> None:
         summary, seen, with_objects = self.summary, set(), set()
+        check = AnnotationCheck(self.json_file, summary.classes, self.report)
         for annotation in annotations:
             number = annotation.get("id")
             if type(number) is not int:
-                self._bad("annotation without id", annotation, "needs an integer 'id'")
+                self.report.error(
+                    "annotation without id",
+                    f"'{self.json_file}': annotation {str(annotation)[:200]} needs an integer "
+                    "'id'.",
+                )
                 continue
             if number in seen:
-                self._bad("two annotations with one id", annotation, "has an id that is taken")
+                check.error("two annotations with one id", annotation, "has an id that another has")
                 continue
             seen.add(number)
-            image = _find(self.image_of, annotation.get("image_id"))
+            # These two also where the image is unknown: pycocotools reads them of all.
+            if type(annotation.get("image_id")) is not int:
+                check.error(
+                    "annotation without image_id",
+                    annotation,
+                    f"has the image_id {annotation.get('image_id')!r}; it must be the integer "
+                    "'id' of an image",
+                )
+                continue
+            image = self.image_of.get(annotation["image_id"])
+            if not check.has_category(annotation, image):
+                continue
             if image is None:
                 self.report.note(
                     "annotation of no image",
                     f"'{self.json_file}', annotation {number}: there is no image with the id "
-                    f"{annotation.get('image_id')!r}. {LEFT_OUT}",
+                    f"{annotation['image_id']}. {LEFT_OUT}",
                 )
                 continue
-            if not self._is_annotation(annotation, image):
+            if not check.is_usable(annotation, image):
                 continue
             self.usable["annotations"].append(annotation)
             if annotation.get("iscrowd", 0):
                 summary.num_crowds += 1
                 continue
-            with_objects.add(image["id"])
+            if not check.is_left_out(annotation, image):
+                with_objects.add(image["id"])
             summary.objects[summary.classes[annotation["category_id"]]] += 1
             if annotation.get("segmentation"):
                 summary.num_masks += 1
                 summary.num_rle += isinstance(annotation["segmentation"], dict)
         summary.num_empty_images = len(self.image_of) - len(with_objects)
+        if summary.objects and check.reach <= 1 < max(map(_side, self.image_of.values())):
+            self.report.error(
+                "boxes within one pixel",
+                f"'{self.json_file}': all boxes lie within the first pixel of their image. A bbox "
+                "is in pixels, not in parts of the image's width and height.",
+            )
         for name in summary.classes.values():
             if name not in summary.objects:
                 self.report.note(
@@ -260,85 +294,7 @@ class _Checker:
                     f"'{self.json_file}': no object has the class '{name}'.",
                 )
 
-    def _is_annotation(self, annotation: Dict, image: Dict) -> bool:
-        category = annotation.get("category_id")
-        if _find(self.summary.classes, category) is None:
-            return self._bad(
-                "unknown category",
-                annotation,
-                f"has category_id {category!r}, which is none of "
-                f"{list(self.summary.classes)[:20]}. Correct it, or add the category",
-                image,
-            )
-        if not _find({0: True, 1: True}, annotation.get("iscrowd", 0)):
-            return self._bad(
-                "iscrowd is neither 0 nor 1",
-                annotation,
-                f"has iscrowd {annotation['iscrowd']!r}; it must be 0 or 1",
-                image,
-            )
-        if annotation.get("ignore", 0):
-            return self._bad(
-                "'ignore' is set",
-                annotation,
-                "has 'ignore', which Detectron2 does not know. Set 'iscrowd' to 1 instead",
-                image,
-            )
-        return self._has_box(annotation, image) and self._has_mask(annotation, image)
 
-    def _has_box(self, annotation: Dict, image: Dict) -> bool:
-        box, kind = annotation.get("bbox"), "box that is none"
-        if not isinstance(box, list) or len(box) != 4 or not all(map(masks.is_number, box)):
-            text = f"has the bbox {box!r}; it must be [x, y, width, height] in pixels"
-            return self._bad(kind, annotation, text, image)
-        x, y, width, height = box
-        if width < 0 or height < 0:
-            text = f"has the bbox {box}, whose width or height is negative"
-            return self._bad(kind, annotation, text, image)
-        where = self._where(annotation, image)
-        if width == 0 or height == 0:
-            self.report.note("box without area", f"{where} has the bbox {box}. {LEFT_OUT}")
-        elif x >= image["width"] or y >= image["height"] or x + width <= 0 or y + height <= 0:
-            self.report.note("box outside the image", f"{where} has the bbox {box}. {LEFT_OUT}")
-        elif x < -1 or y < -1 or x + width > image["width"] + 1 or y + height > image["height"] + 1:
-            self.report.note(
-                "box over the border",
-                f"{where} has the bbox {box} in an image of {image['width']} x {image['height']} "
-                "(width x height). It is clipped. A bbox is [x, y, width, height].",
-            )
-        return True
-
-    def _has_mask(self, annotation: Dict, image: Dict) -> bool:
-        segmentation = annotation.get("segmentation")
-        if not segmentation:
-            return True  # whether masks are needed depends on the model
-        mistake = masks.find_mistake(segmentation, image["height"], image["width"])
-        if mistake:
-            return self._bad("mask that is none", annotation, f"{mistake}", image, "segmentation")
-        polygons = segmentation if isinstance(segmentation, list) else []
-        short = sum(not masks.is_valid_polygon(p) for p in polygons)
-        if short:
-            left_out = LEFT_OUT if short == len(polygons) else "These are left out."
-            self.report.note(
-                "polygon with fewer than three points",
-                f"{self._where(annotation, image)} has {short} polygons with fewer than three "
-                f"points. {left_out}",
-            )
-        return True
-
-    def _where(self, annotation: Dict, image: Optional[Dict]) -> str:
-        of_image = f" of '{image['file_name']}'" if image else ""
-        return f"'{self.json_file}': annotation {annotation.get('id')}{of_image}"
-
-    def _bad(
-        self, kind: str, annotation: Dict, text: str, image: Any = None, part: str = ""
-    ) -> bool:
-        """Add an error. Returns False, for the checks to return."""
-        part = f", its {part}" if part else ""
-        self.report.error(kind, f"{self._where(annotation, image)}{part} {text}.")
-        return False
-
-
-def _find(table: Dict[int, Any], key: Any) -> Any:
-    """What is stored for an id; None for other things than ids too, as json may hold anything."""
-    return table.get(key) if type(key) is int else None
+def _side(image: Dict) -> int:
+    """The longer one."""
+    return max(image["height"], image["width"])

@@ -101,12 +101,26 @@ def load(
                 f"Data set '{name}' needs '{path}', which does not exist. {help_text}".rstrip()
             )
     check_json(json_file, image_root).report.raise_errors()
+    forget_classes(name)
     records = load_coco_json(json_file, image_root, name)
     if sem_seg_root:
         add_sem_seg(records, name, image_root, sem_seg_root, help_text)
     if panoptic_json:
         add_panoptic(records, name, panoptic_json, panoptic_root)
     return records
+
+
+def forget_classes(name: str) -> None:
+    """Let the json say anew what the classes are: it may have been corrected since it was read.
+
+    Detectron2's metadata refuse another value.
+    """
+    metadata = MetadataCatalog.get(name)
+    for key in ("thing_classes", "thing_dataset_id_to_contiguous_id"):
+        if metadata.get(key) is not None:
+            delattr(metadata, key)
+    if metadata.get("panoptic_json") and metadata.get("stuff_classes"):
+        del metadata.stuff_classes
 
 
 def add_sem_seg(

@@ -7,12 +7,13 @@ import numpy as np
 import torch
 from detectron2.config import configurable
 from detectron2.data import DatasetMapper
-from detectron2.data import detection_utils as utils
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
+from fvcore.transforms.transform import CropTransform
 
 from . import semantic_targets
-from .image import read_image
+from .image import check_size, read_image
+from .masks import to_rle
 
 
 class SCNetDatasetMapper(DatasetMapper):
@@ -73,7 +74,8 @@ class SCNetDatasetMapper(DatasetMapper):
         """
         dataset_dict = copy.deepcopy(dataset_dict)
         image = read_image(dataset_dict["file_name"], format=self.image_format)
-        utils.check_image_size(dataset_dict, image)
+        size = image.shape[:2]
+        check_size(dataset_dict["file_name"], size, (dataset_dict["height"], dataset_dict["width"]))
         sem_seg = self.semantic_target(dataset_dict) if self.is_train else None
         aug_input = T.AugInput(image, sem_seg=sem_seg)
         try:
@@ -133,6 +135,8 @@ class SCNetDatasetMapper(DatasetMapper):
                 "predicts masks. Annotate masks, or set MODEL.MASK_ON False."
             )
         if objects:
+            if any(isinstance(t, CropTransform) for t in transforms.transforms):
+                self._polygons_to_bitmaps(dataset_dict)
             super()._transform_annotations(dataset_dict, transforms, image_shape)
             return
         del dataset_dict["annotations"]
@@ -143,3 +147,14 @@ class SCNetDatasetMapper(DatasetMapper):
         elif self.use_instance_mask:
             instances.gt_masks = PolygonMasks([])
         dataset_dict["instances"] = instances
+
+    def _polygons_to_bitmaps(self, dataset_dict: Dict) -> None:
+        """Detectron2 crops polygons with a package that few have, so bitmaps are cropped.
+
+        Not for INPUT.MASK_FORMAT "polygon", which asks for polygons.
+        """
+        if self.use_instance_mask and self.instance_mask_format == "bitmask":
+            size = dataset_dict["height"], dataset_dict["width"]
+            for annotation in dataset_dict["annotations"]:
+                if isinstance(annotation.get("segmentation"), list):
+                    annotation["segmentation"] = to_rle(annotation["segmentation"], *size)

@@ -4,7 +4,6 @@ A segmentation is a list of polygons [[x1, y1, x2, y2, ...], ...] in pixels, or 
 {"size": [height, width], "counts": ...} whose counts are run lengths or COCO's packed string.
 """
 
-import math
 from typing import Any, Dict, List, Optional, Union
 
 import numpy as np
@@ -45,11 +44,8 @@ def find_mistake(segmentation: Any, height: int, width: int) -> Optional[str]:
 def _find_rle_mistake(rle: Dict, height: int, width: int) -> Optional[str]:
     if "size" not in rle or "counts" not in rle:
         return "is an RLE without 'size' or 'counts'"
-    if list(rle["size"]) != [height, width]:
-        return (
-            f"is an RLE of height and width {list(rle['size'])}, but the image has "
-            f"{[height, width]}"
-        )
+    if rle["size"] != [height, width]:
+        return f"is an RLE of height and width {rle['size']}, but the image has {[height, width]}"
     counts = rle["counts"]
     if not isinstance(counts, (str, bytes)):
         if not isinstance(counts, list) or not all(type(x) is int and x >= 0 for x in counts):
@@ -57,6 +53,8 @@ def _find_rle_mistake(rle: Dict, height: int, width: int) -> Optional[str]:
         total = sum(counts)
     else:
         total = packed_length(counts)
+        if total < 0:
+            return "is a damaged RLE: its string is cut off or was changed"
     if total != height * width:
         return f"is a damaged RLE: its runs have {total} pixels, the image {height * width}"
     return None
@@ -73,7 +71,7 @@ def packed_length(counts: Union[str, bytes]) -> int:
     Returns:
         the number of pixels; -1 if the string ends within a run or holds other characters.
     """
-    raw = counts.encode() if isinstance(counts, str) else counts
+    raw = counts.encode(errors="surrogatepass") if isinstance(counts, str) else counts
     groups = np.frombuffer(raw, np.uint8).astype(np.int64) - 48
     if not len(groups):
         return 0
@@ -93,7 +91,8 @@ def packed_length(counts: Union[str, bytes]) -> int:
 
 
 def is_number(x: Any) -> bool:
-    return isinstance(x, (int, float)) and not isinstance(x, bool) and math.isfinite(x)
+    """Whether it can be a coordinate: neither NaN nor infinite, and not as good as infinite."""
+    return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < 1e15
 
 
 def to_rle(segmentation: Segmentation, height: int, width: int) -> Dict:

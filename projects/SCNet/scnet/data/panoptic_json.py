@@ -29,11 +29,17 @@ def add_panoptic(records: List[Dict], name: str, panoptic_json: str, panoptic_ro
     categories, annotations = _read(panoptic_json)
     metadata = MetadataCatalog.get(name)
     thing_ids = metadata.thing_dataset_id_to_contiguous_id
-    others = [c["name"] for c in categories if c["isthing"] and c["id"] not in thing_ids]
+    known = {number: metadata.thing_classes[k] for number, k in thing_ids.items()}
+    # A thing by its id and name; what is a thing here and stuff there is wrong too.
+    others = [
+        c["name"]
+        for c in categories
+        if (known.get(c["id"]) != c["name"] if c["isthing"] else c["id"] in known)
+    ]
     if others:
         raise ValueError(
-            f"'{panoptic_json}' has the things {others[:10]}, which are no categories of "
-            f"'{metadata.json_file}'. Both must have the same things, with the same ids."
+            f"'{panoptic_json}' has the categories {others[:10]}, which do not go with those of "
+            f"'{metadata.json_file}'. Both must have the same things, with the same ids and names."
         )
     stuff = sorted((c for c in categories if not c["isthing"]), key=lambda c: c["id"])
     classes = dict(thing_ids)
@@ -63,7 +69,11 @@ def add_panoptic(records: List[Dict], name: str, panoptic_json: str, panoptic_ro
 
 
 def _read(panoptic_json: str):
-    """The categories, and the annotations by image id."""
+    """The categories, and the annotations by image id.
+
+    Raises:
+        ValueError: the file is not in COCO's panoptic format.
+    """
     try:
         with open(panoptic_json, encoding="utf-8") as f:
             content = json.load(f)
@@ -74,8 +84,20 @@ def _read(panoptic_json: str):
             a["image_id"]: {"file_name": a["file_name"], "segments_info": a["segments_info"]}
             for a in content["annotations"]
         }
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        segments = [s for a in annotations.values() for s in a["segments_info"]]
+        numbers = [*annotations, *(c["id"] for c in categories)]
+        numbers += [s[key] for s in segments for key in ("id", "category_id")]
+        wrong = [x for x in numbers if type(x) is not int]
+        if wrong:
+            raise TypeError(f"the id {wrong[0]!r} is no integer")
+        if not all(type(a["file_name"]) is str for a in annotations.values()):
+            raise TypeError("a file_name is no text")
+        if len({c["id"] for c in categories}) < len(categories):
+            raise TypeError("two categories have the same id")
+    except KeyError as error:
         raise ValueError(
-            f"'{panoptic_json}' is not in COCO's panoptic format: {error!r}."
+            f"'{panoptic_json}' is not in COCO's panoptic format: {error} is missing."
         ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise ValueError(f"'{panoptic_json}' is not in COCO's panoptic format: {error}.") from error
     return categories, annotations

@@ -15,6 +15,7 @@ from detectron2.utils.file_io import PathManager
 from PIL import Image
 from pycocotools import mask as mask_util
 
+from .image import BROKEN, describe
 from .masks import to_rle
 
 BACKGROUND = "background"
@@ -31,13 +32,16 @@ def read_png(file_name: str, modes: Sequence[str], expected: str, size: Tuple[in
         size: height and width of the image that it belongs to.
 
     Raises:
-        ValueError: it cannot be read, or has another mode or size; the message names the file.
+        ValueError: it cannot be read, is no PNG, or has another mode or size; the message names
+            the file.
     """
     try:
         with PathManager.open(file_name, "rb") as f, Image.open(f) as png:
-            mode, labels = png.mode, np.asarray(png)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ValueError(f"Cannot read semantic map '{file_name}': {error}") from error
+            kind, mode, labels = png.format, png.mode, np.asarray(png)
+    except BROKEN as error:
+        raise ValueError(f"Cannot read semantic map '{file_name}': {describe(error)}") from error
+    if kind != "PNG":  # JPEG changes the values
+        raise ValueError(f"Semantic map '{file_name}' is no PNG but {kind}. Make it from labels.")
     if mode not in modes:
         raise ValueError(f"Semantic map '{file_name}' has mode {mode}. It must have {expected}.")
     if labels.shape[:2] != tuple(size):

@@ -1,5 +1,6 @@
 """Training and evaluation, on Detectron2's ``DefaultTrainer`` and ``COCOEvaluator``."""
 
-from .own_data import configure_for_datasets, register_datasets
+from .configure import configure_for_datasets
+from .own_data import register_datasets
 from .setup import argument_parser, configure_data, setup
 from .trainer import Trainer, load_for_evaluation

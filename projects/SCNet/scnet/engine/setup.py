@@ -11,13 +11,8 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from ..config import get_cfg
-from .own_data import (
-    add_data_arguments,
-    configure_for_datasets,
-    configure_semantic,
-    merge_data_arguments,
-    register_datasets,
-)
+from .configure import check_name, configure_for_datasets, configure_semantic
+from .own_data import add_data_arguments, merge_data_arguments, register_datasets
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +71,17 @@ def configure_data(cfg: CfgNode, keep: Sequence[str], eval_only: bool = False) -
     """Register one's own data, and let the config follow from it.
 
     Args and returns as :func:`configure_for_datasets`.
+
+    Raises:
+        ValueError: there is nothing to train on; or see :func:`configure_for_datasets`.
     """
     own = register_datasets(cfg, ("TEST",) if eval_only else ("TRAIN", "TEST"))
+    if not eval_only and not cfg.DATASETS.TRAIN:
+        raise ValueError(
+            "There is no data to train on. Give --train-json and --train-images, or DATASETS.TRAIN."
+        )
+    for name in (() if eval_only else cfg.DATASETS.TRAIN) + cfg.DATASETS.TEST:
+        check_name(name)
     if own:
         return configure_for_datasets(cfg, keep, eval_only)
     return [] if eval_only else configure_semantic(cfg, keep)
@@ -99,13 +103,18 @@ def check_cfg(cfg: CfgNode) -> None:
         )
 
 
+def traces_of_a_run(folder: str) -> List[str]:
+    """The files in a folder that a run leaves behind."""
+    return [name for name in TRACES if os.path.exists(os.path.join(folder, name))]
+
+
 def check_output_dir(cfg: CfgNode, resume: bool) -> None:
     """Refuse to write over a run.
 
     Raises:
         FileExistsError: see :func:`setup`.
     """
-    found = [name for name in TRACES if os.path.exists(os.path.join(cfg.OUTPUT_DIR, name))]
+    found = traces_of_a_run(cfg.OUTPUT_DIR)
     if not found:
         return
     if not resume:
@@ -134,7 +143,12 @@ def check_output_dir(cfg: CfgNode, resume: bool) -> None:
         _keep_backup(config_file)
 
 
-MAY_CHANGE = ("MODEL.DEVICE", "MODEL.WEIGHTS")
+MAY_CHANGE = (
+    "MODEL.DEVICE",
+    "MODEL.WEIGHTS",
+    "MODEL.SCNET.GLOBAL_CONTEXT.OUTPUT",
+    "MODEL.SCNET.SEMANTIC.OUTPUT",
+)
 
 
 def changed_keys(before: CfgNode, after: CfgNode) -> List[str]:

@@ -20,14 +20,29 @@ from ..checkpoint import SCNetCheckpointer
 from ..class_metadata import make_metadata
 from ..data import SCNetDatasetMapper
 from ..data.coco_json import check_class_names, check_num_classes, thing_classes
+from .configure import semantic_classes
 from .evaluator import Evaluator
-from .own_data import semantic_classes
+from .setup import traces_of_a_run
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
 
 class Trainer(DefaultTrainer):
-    """See :class:`detectron2.engine.DefaultTrainer`."""
+    """See :class:`detectron2.engine.DefaultTrainer`.
+
+    OUTPUT_DIR is made if need be, and gets the config.
+    """
+
+    def __init__(self, cfg):
+        self.found = traces_of_a_run(cfg.OUTPUT_DIR)
+        comm.synchronize()  # no process may leave traces before all have looked
+        if comm.is_main_process():
+            os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+            config_file = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
+            if not os.path.exists(config_file):
+                with open(config_file, "w") as f:
+                    f.write(cfg.dump())
+        super().__init__(cfg)
 
     def build_hooks(self):
         """Detectron2's; the first of them to be built keep the checkpointer, so it is set here."""
@@ -37,13 +52,27 @@ class Trainer(DefaultTrainer):
         return super().build_hooks()
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Detectron2's; then the model gets the names of the classes that it is trained on."""
+        """Detectron2's; then the model gets the names of the classes that it is trained on.
+
+        Raises:
+            FileExistsError: OUTPUT_DIR held a run already, and ``resume`` is False.
+            ValueError: the run to be resumed was for other classes.
+        """
+        if self.found and not resume:
+            raise FileExistsError(
+                f"OUTPUT_DIR '{self.cfg.OUTPUT_DIR}' holds a run already "
+                f"({', '.join(self.found)}). Resume it, or choose another directory."
+            )
         super().resume_or_load(resume)
-        self.checkpointer.model.metadata = make_metadata(
-            {
-                "thing_classes": thing_classes(self.cfg.DATASETS.TRAIN[0]),
-                "stuff_classes": semantic_classes(self.cfg),
-            }
+        model, names = self.checkpointer.model, thing_classes(self.cfg.DATASETS.TRAIN[0])
+        before = model.metadata.get("thing_classes", names)
+        if self.found and before != names:
+            raise ValueError(
+                f"The run in '{self.cfg.OUTPUT_DIR}' is for the classes {before[:10]}, but the "
+                f"training data now has {names[:10]}. Choose another OUTPUT_DIR."
+            )
+        model.metadata = make_metadata(
+            {"thing_classes": names, "stuff_classes": semantic_classes(self.cfg)}
         )
 
     @classmethod

@@ -1,0 +1,114 @@
+"""The report on a data set, as a user gets it."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers import CocoSet
+
+SCRIPT = "projects/SCNet/tools/check_dataset.py"
+
+
+@pytest.fixture
+def check(run, tmp_path):
+    def check(train, val=None, *opts):
+        args = [SCRIPT, "--train-json", train.json_file, "--train-images", train.images]
+        if val:
+            args += ["--val-json", val.json_file, "--val-images", val.images]
+        result = run(*args, "--output", tmp_path / "report", *opts, check=False)
+        assert "Traceback" not in result.stdout
+        return result.returncode, result.stdout
+
+    return check
+
+
+def test_good_data(check, coco_set, tmp_path):
+    (tmp_path / "other").mkdir()
+    val = CocoSet(tmp_path / "other")
+    status, output = check(coco_set, val)
+    assert status == 0
+    assert "## Errors: 0" in output
+    assert "category ids are not 1 to 2" in output
+    assert "MODEL.SCNET.SEMANTIC.SOURCE instances" in output
+    assert "3/3" in output  # the progress bar
+    rows = [line.split() for line in output.splitlines() if line.startswith("|")]
+    assert ["|", "cat", "|", "1", "|", "1", "|"] in rows
+    assert ["|", "dog", "|", "2", "|", "2", "|"] in rows
+    assert f"b.jpg' has the same content as '{coco_set.images}" in output
+    report = (tmp_path / "report/report.md").read_text()
+    assert report.strip() in output
+    sheets = sorted((tmp_path / "report").glob("*.png"))
+    assert len(sheets) == 2
+    sheet = cv2.imread(str(sheets[0]))
+    assert sheet.shape[1] > 4 * 400 and (sheet != 255).any()
+
+    status, output = check(coco_set, val)  # a report is not replaced unasked
+    assert status == 1 and "add --overwrite" in output
+    assert (tmp_path / "report/report.md").read_text() == report
+
+
+def test_all_problems_are_found_in_one_pass(check, coco_set):
+    """Of the json and of the images; what is wrong in one place does not hide the rest."""
+    content, images = coco_set.content, coco_set.images
+    content["images"] += [
+        {"id": k, "file_name": f"{k}.png", "height": 40, "width": 60} for k in range(10, 15)
+    ]
+    pixels = np.zeros((40, 60, 3), np.uint8)
+    (images / "11.png").write_bytes(b"")
+    Image.fromarray(pixels[:, :, 0].astype(np.uint16)).save(images / "12.png")
+    Image.fromarray(pixels[:30]).save(images / "13.png")
+    turned = Image.fromarray(pixels)
+    exif = turned.getexif()
+    exif[0x0112] = 6
+    turned.save(images / "14.png", exif=exif)
+    content["annotations"] += [
+        coco_set.annotation(20, 1, 5, [1, 1, 5, 5], [[1, 1, 6, 1, 6, 6]]),
+        coco_set.annotation(25, 99, 3, [1, 1, 5, 5], [[1, 1, 6, 1, 6, 6]]),
+        coco_set.annotation(21, 3, 3, [40, 20, 5, 5], [[1, 1, 6, 1, 6, 6]]),
+        coco_set.annotation(22, 3, 3, [50, 30, 50, 60], [[50, 30, 60, 30, 60, 40, 50, 40]]),
+        coco_set.annotation(23, 3, 3, [1, 1, 5, 5], [[1, 1, 6, 6], [1, 1, 6, 1, 6, 6]]),
+        {**coco_set.annotation(24, 3, 3, [1, 1, 5, 5], {"size": [40, 60], "counts": "1"})},
+    ]
+    coco_set.write()
+    status, output = check(coco_set)
+    assert status == 1
+    for text in (
+        "10.png' does not exist",
+        "Cannot read image",
+        "12.png' has more than 8 bits",
+        "13.png' has height and width (30, 60), but the data set says (40, 60)",
+        "14.png' has height and width (60, 40)",
+        "Its EXIF tag says that it is to be turned",
+        "annotation 20 of 'a.png' has category_id 5",
+        "annotation 25: there is no image with the id 99",
+        "has its mask elsewhere, with an IoU of 0.00",
+        "annotation 22 of 'c.png' has the bbox [50, 30, 50, 60] in an image of 60 x 40",
+        "annotation 23 of 'c.png' has 1 polygons with fewer than three points",
+        "annotation 24 of 'c.png', its segmentation is a damaged RLE: its runs have 1 pixels",
+    ):
+        assert text in output, text
+    assert output.count("b.jpg") == 0
+
+
+def test_semantic_maps_are_read(check, coco_set):
+    folder = coco_set.json_file.parent / "maps"
+    (folder / "sub").mkdir(parents=True)
+    for name, value in {"a": 200, "sub/b": 3, "c": 255}.items():
+        Image.fromarray(np.full(coco_set.SIZE, value, np.uint8)).save(folder / f"{name}.png")
+    Image.fromarray(np.zeros((5, 5), np.uint8)).save(folder / "c.png")
+    status, output = check(coco_set, None, "DATASETS.TRAIN_SEM_SEG", f"('{folder}',)")
+    assert status == 1
+    assert "a.png' has values [200]. Classes are 0 to 182" in output
+    assert "c.png' has height and width (5, 5), its image (40, 60)" in output
+    assert "sub/b.png" not in output
+
+
+def test_boxes_without_masks(check, coco_set):
+    for annotation in coco_set.content["annotations"]:
+        del annotation["segmentation"]
+    coco_set.write()
+    status, output = check(coco_set)
+    assert status == 1 and "0 of 3 objects have a mask ('segmentation')" in output
+    status, _ = check(coco_set, None, "--overwrite", "MODEL.MASK_ON", "False")
+    assert status == 0
