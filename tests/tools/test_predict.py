@@ -80,6 +80,19 @@ def test_an_unreadable_image_is_named(predict, images):
     assert "broken.jpg" in result.stdout and "Traceback" not in result.stdout
 
 
+def test_an_image_too_narrow_to_be_resized_is_named(predict, images):
+    cv2.imwrite(str(images / "line.png"), np.zeros((1, 5000, 3), np.uint8))
+    result = predict("--input", images / "line.png", check=False)
+    assert result.returncode != 0 and "Traceback" not in result.stdout
+    assert "line.png' of height and width (1, 5000) cannot be used" in result.stdout
+
+
+def test_the_smallest_image_is_predicted(predict, images, tmp_path):
+    cv2.imwrite(str(images / "dot.png"), np.zeros((1, 1, 3), np.uint8))
+    predict("--input", images / "dot.png")
+    assert cv2.imread(str(tmp_path / "out/dot.png")) is not None
+
+
 def test_two_images_of_one_name_are_refused(predict, images):
     (images / "a.jpg").write_bytes((images / "sub/b.jpg").read_bytes())
     result = predict("--input", images, check=False)

@@ -5,13 +5,14 @@ from argparse import REMAINDER, ArgumentParser
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Union
+from typing import Dict, List, Optional, Sequence, Tuple, Union
 
 import cv2
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog
 from detectron2.data.detection_utils import check_image_size
+from detectron2.engine import DefaultPredictor
 from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils.colormap import colormap
 from detectron2.utils.visualizer import GenericMask, Visualizer
@@ -19,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from .config import get_cfg
-from .data import class_names
+from .data import class_names, read_image
 from .engine import register_datasets
 from .meta_arch import SCNet
 
@@ -124,6 +125,25 @@ def find_images(inputs: List[str]) -> List[InputImage]:
             )
         first[image.picture] = image.file_name
     return list(images.values())
+
+
+def detect(predictor: DefaultPredictor, file_name: str) -> Tuple[np.ndarray, Instances]:
+    """Read an image and find the objects in it.
+
+    Returns:
+        the image (H, W, 3) uint8, BGR, and its instances on the CPU.
+
+    Raises:
+        FileNotFoundError, ValueError: it cannot be read, or is too narrow to be resized; the
+            message names it.
+    """
+    pixels = read_image(file_name)
+    try:
+        return pixels, predictor(pixels)["instances"].to("cpu")
+    except ValueError as error:
+        raise ValueError(
+            f"Image '{file_name}' of height and width {pixels.shape[:2]} cannot be used: {error}."
+        ) from error
 
 
 def refuse_to_replace(folder: str, names: List[str]) -> None:

@@ -22,7 +22,6 @@ from unittest.mock import patch
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.data.detection_utils import read_image
 from detectron2.modeling import GeneralizedRCNN, build_model
 from tabulate import tabulate
 from torch.nn import functional as F
@@ -30,6 +29,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from scnet import get_cfg, get_config_file
+from scnet.data import read_image
 
 PARTS = ("backbone", "RPN", "context", "boxes", "masks", "post-processing")
 NOTES = """

@@ -179,7 +179,7 @@ def main() -> None:
             truth = visualization.draw_ground_truth(pixels, image.record, names)
             panels.append(visualization.add_caption("ground truth", truth))
         for name, predictor in predictors.items():
-            instances = predictor(pixels)["instances"].to("cpu")
+            pixels, instances = visualization.detect(predictor, image.file_name)
             instances = instances[instances.scores >= args.threshold]
             drawn = visualization.draw_detections(pixels, instances, names)
             panels.append(visualization.add_caption(name, drawn))

@@ -13,7 +13,6 @@ from detectron2.engine import DefaultPredictor
 from tqdm import tqdm
 
 from scnet import visualization
-from scnet.data import read_image
 
 
 def parse_args() -> argparse.Namespace:
@@ -38,8 +37,7 @@ def main() -> None:
     predictor = DefaultPredictor(cfg)
     names = visualization.names_of_classes(predictor.model, cfg)
     for image in tqdm(images, desc="Predicting", unit="image"):
-        pixels = read_image(image.file_name)
-        instances = predictor(pixels)["instances"].to("cpu")
+        pixels, instances = visualization.detect(predictor, image.file_name)
         instances = instances[instances.scores >= args.threshold]
         drawn = visualization.draw_detections(pixels, instances, names, color_by_class=False)
         visualization.write_rgb(os.path.join(args.output, image.picture), drawn)
