@@ -2,7 +2,8 @@ import nbformat
 import torch
 from nbclient import NotebookClient
 
-from scnet import get_cfg, get_config_file
+from scnet import class_metadata, get_cfg, get_config_file
+from scnet.data import shapes
 
 
 def test_the_notebook_runs_and_shows_pictures(repository, make_model, environment, tmp_path):
@@ -14,7 +15,9 @@ def test_the_notebook_runs_and_shows_pictures(repository, make_model, environmen
     folder.mkdir(parents=True)
     weights = tmp_path / "output/quickstart/model_final.pth"
     weights.parent.mkdir(parents=True)
-    torch.save({"model": make_model(cfg).state_dict()}, weights)
+    model = make_model(cfg)
+    model.metadata = class_metadata.make_metadata({"thing_classes": shapes.THING_CLASSES})
+    torch.save({"model": model.state_dict()}, weights)
 
     notebook = nbformat.read(repository / "projects/SCNet/demo.ipynb", as_version=4)
     client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}})
