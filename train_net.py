@@ -17,7 +17,11 @@ from scnet.engine import Trainer, argument_parser, load_for_evaluation, setup
 def main(args):
     try:
         cfg = setup(args)
-        model = load_for_evaluation(cfg, args.resume) if args.eval_only else None
+        if args.eval_only:
+            model = load_for_evaluation(cfg, resume=args.resume)
+        else:
+            trainer = Trainer(cfg)
+            trainer.resume_or_load(resume=args.resume)
     except (OSError, ValueError) as error:  # a mistake in the command, the config or the data
         sys.exit(f"train_net.py: {error}")
     if args.eval_only:
@@ -25,8 +29,6 @@ def main(args):
         if cfg.TEST.AUG.ENABLED:
             results.update(Trainer.test_with_TTA(cfg, model))
         return results
-    trainer = Trainer(cfg)
-    trainer.resume_or_load(resume=args.resume)
     if cfg.TEST.AUG.ENABLED:
         test = partial(trainer.test_with_TTA, cfg, trainer.model)
         trainer.register_hooks([hooks.EvalHook(0, test)])

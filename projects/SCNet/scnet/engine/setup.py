@@ -104,8 +104,9 @@ def check_cfg(cfg: CfgNode) -> None:
 
 
 def traces_of_a_run(folder: str) -> List[str]:
-    """The files in a folder that a run leaves behind."""
-    return [name for name in TRACES if os.path.exists(os.path.join(folder, name))]
+    """The files in a folder that a run leaves behind; a run that never began leaves empty ones."""
+    paths = {name: os.path.join(folder, name) for name in TRACES}
+    return [name for name, path in paths.items() if os.path.exists(path) and os.path.getsize(path)]
 
 
 def check_output_dir(cfg: CfgNode, resume: bool) -> None:
