@@ -1,6 +1,8 @@
 import pytest
 import torch
 from detectron2.layers import ShapeSpec
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from scnet.modeling.semantic_head import SemanticHead
@@ -94,3 +96,37 @@ def test_without_skip_connections_the_convolutions_are_plain():
 def test_skip_connections_over_an_odd_number_are_refused():
     with pytest.raises(ValueError, match="SEMANTIC.NUM_CONV is 3"):
         make_head(num_conv=3)
+
+
+sides = st.integers(1, 12)
+
+
+@settings(deadline=None, max_examples=30, derandomize=True)
+@given(st.sampled_from([4, 8, 16]), sides, sides, st.integers(0, 2**32 - 1))
+def test_logits_are_resized_to_where_training_compares_them(stride, height, width, seed):
+    head = make_head(stride=stride)
+    logits = torch.randn(2, 5, height, width, generator=torch.Generator().manual_seed(seed))
+    maps = head.upsample(logits)
+    assert maps.shape == (2, 5, height * stride, width * stride)
+    torch.testing.assert_close(maps[:, :, ::stride, ::stride], logits)
+    # Half way between two cells is their mean; after the last cell it is repeated.
+    between = maps[:, :, stride // 2 :: stride, ::stride]
+    torch.testing.assert_close(between[:, :, :-1], (logits[:, :, 1:] + logits[:, :, :-1]) / 2)
+    torch.testing.assert_close(between[:, :, -1], logits[:, :, -1])
+    between = maps[:, :, ::stride, stride // 2 :: stride]
+    torch.testing.assert_close(between[..., :-1], (logits[..., 1:] + logits[..., :-1]) / 2)
+    torch.testing.assert_close(between[..., -1], logits[..., -1])
+
+
+@settings(deadline=None, max_examples=20, derandomize=True)
+@given(st.sampled_from([4, 8, 16]), sides, sides, st.floats(-100, 100, width=32))
+def test_constant_logits_stay_constant(stride, height, width, value):
+    maps = make_head(stride=stride).upsample(torch.full((1, 5, height, width), value))
+    torch.testing.assert_close(maps, torch.full((1, 5, height * stride, width * stride), value))
+
+
+def test_the_loss_of_a_map_made_from_its_logits_is_small():
+    head, logits = make_head(loss_weight=1.0), 20 * torch.randn(2, 5, 6, 7)
+    targets = head.upsample(logits).argmax(dim=1)
+    assert head.losses(logits, targets)["loss_sem_seg"] < 0.2
+    assert head.losses(logits, targets.roll(8, dims=2))["loss_sem_seg"] > 2

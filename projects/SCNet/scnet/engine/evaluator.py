@@ -27,8 +27,9 @@ class Evaluator(COCOEvaluator):
             return
         before = coco.dataset["annotations"]
         coco.dataset["annotations"] = [
-            _complete(x, coco.imgs[x["image_id"]])
-            for x in before
+            # Ids from 1 on: pycocotools takes a match with the object 0 for none.
+            {**_complete(x, coco.imgs[x["image_id"]]), "id": k}
+            for k, x in enumerate(before, start=1)
             if x["image_id"] in coco.imgs and _has_object(x)
         ]
         without_area = sum("area" not in x for x in before)
