@@ -36,7 +36,13 @@ def main(args):
 
 
 if __name__ == "__main__":
-    args = argument_parser().parse_args()
+    parser = argument_parser()
+    args = parser.parse_args()
+    if args.num_machines > 1 and args.dist_url in ("auto", parser.get_default("dist_url")):
+        parser.error(  # they would wait for each other in vain
+            "with --num-machines give all machines the address of the first: "
+            "--dist-url tcp://ADDRESS:PORT ('auto' works within one machine only)"
+        )
     launch(
         main,
         args.num_gpus,

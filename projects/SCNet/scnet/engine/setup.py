@@ -12,6 +12,7 @@ from detectron2.utils.logger import setup_logger
 
 from ..config import get_cfg
 from .configure import check_name, configure_for_datasets, configure_semantic
+from .distributed import share_threads
 from .own_data import add_data_arguments, merge_data_arguments, register_datasets
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ def setup(args: Namespace) -> CfgNode:
     decisions = configure_data(cfg, args.opts[::2], args.eval_only)
     check_cfg(cfg)
     cfg.freeze()
+    if cfg.MODEL.DEVICE == "cpu":
+        share_threads()
     if args.eval_only:
         # Evaluation keeps its log and config beside its results: those of the training stay.
         log_cfg = cfg.clone()

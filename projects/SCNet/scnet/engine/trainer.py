@@ -21,6 +21,7 @@ from ..class_metadata import make_metadata
 from ..data import SCNetDatasetMapper
 from ..data.coco_json import check_class_names, check_num_classes, thing_classes
 from .configure import semantic_classes
+from .distributed import ddp_for
 from .evaluator import Evaluator
 from .setup import traces_of_a_run
 
@@ -42,7 +43,8 @@ class Trainer(DefaultTrainer):
             if not os.path.exists(config_file):
                 with open(config_file, "w") as f:
                     f.write(cfg.dump())
-        super().__init__(cfg)
+        with ddp_for(cfg.MODEL.DEVICE):
+            super().__init__(cfg)
 
     def build_hooks(self):
         """Detectron2's; the first of them to be built keep the checkpointer, so it is set here."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from .box_regression import ClampedBox2BoxTransform
 from .mask_targets import MatchedMasks
+from .process_mean import share
 
 
 class Stage(NamedTuple):
@@ -170,7 +171,8 @@ class BoxCascade(CascadeROIHeads):
         for k, stage in enumerate(stages):
             with get_event_storage().name_scope(f"stage{k}"):
                 stage_losses = self.box_predictor[k].losses(stage.predictions, stage.proposals)
-            losses.update({f"{name}_stage{k}": loss for name, loss in stage_losses.items()})
+            weight = share(len(stage.box_features), stage.box_features.device)
+            losses.update({f"{n}_stage{k}": weight * loss for n, loss in stage_losses.items()})
         return losses
 
     def box_inference(self, stages: List[Stage]) -> List[Instances]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from .cascade import Stage
 from .context_pooler import ContextPooler
+from .process_mean import share
 
 
 class MaskBranch(nn.Module):
@@ -87,7 +88,7 @@ class MaskBranch(nn.Module):
                 x = x + self.relays[h](stages[t].box_features[torch.cat(is_positive)])
             loss = mask_rcnn_loss(self.logits(h, x), positives, self.vis_period)
             name = "loss_mask" if len(self.heads) == 1 else f"loss_mask_stage{h}"
-            losses[name] = self.loss_weights[h] * loss
+            losses[name] = self.loss_weights[h] * share(len(x), x.device) * loss
         return losses
 
     def logits(self, head: int, x: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .layers import plain_convs, residual_blocks
+from .process_mean import mean_over_processes
 
 
 class SemanticHead(nn.Module):
@@ -132,7 +133,7 @@ class SemanticHead(nn.Module):
         total = F.cross_entropy(
             logits.float(), targets, ignore_index=self.ignore_value, reduction="sum"
         )
-        num_labelled = (targets != self.ignore_value).sum().clamp(min=1)
+        num_labelled = mean_over_processes((targets != self.ignore_value).sum(), total.device)
         return {"loss_sem_seg": self.loss_weight * total / num_labelled}
 
     def upsample(self, logits: Tensor) -> Tensor:

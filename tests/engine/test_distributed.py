@@ -1,0 +1,106 @@
+"""Several processes on the CPU."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from helpers import REPOSITORY, TINY
+
+CONFIG = REPOSITORY / "projects/SCNet/configs/quickstart.yaml"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def test_two_processes_of_one_image_are_one_process_of_two(run, tmp_path):
+    """Gradients of the first step and weights after 20, with unequally many samples."""
+    path = os.pathsep.join([str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
+    for processes in (1, 2):
+        output = tmp_path / f"{processes}.pth"
+        script = REPOSITORY / "tests/engine/steps.py"
+        run(script, processes, output, env={**os.environ, "PYTHONPATH": path})
+    one, two = (torch.load(tmp_path / f"{n}.pth", weights_only=True) for n in (1, 2))
+    assert one["losses"].keys() == two["losses"].keys()
+    for name, gradient in one["gradients"].items():
+        scale = gradient.abs().max() + 1e-6
+        assert (two["gradients"][name] - gradient).abs().max() < 1e-6 * scale, name
+    for name, move in one["moves"].items():
+        scale = move.abs().max() + 1e-6
+        assert (two["moves"][name] - move).abs().max() < 1e-4 * scale, name
+    assert sum(bool(move.any()) for move in one["moves"].values()) > 100
+
+
+def command(output, *opts, flags=()):
+    fixed = ["OUTPUT_DIR", output, "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2]
+    fixed += ["SOLVER.REFERENCE_WORLD_SIZE", 0]
+    return [str(x) for x in (*flags, "--config-file", CONFIG, *fixed, *TINY, *opts)]
+
+
+@pytest.fixture(scope="module")
+def trained(environment, tmp_path_factory, run):
+    """Two processes, two iterations; evaluated by both."""
+    output = tmp_path_factory.mktemp("distributed") / "output"
+    opts = ["SOLVER.MAX_ITER", 2, "SOLVER.STEPS", "()"]
+    result = run("train_net.py", *command(output, *opts, flags=["--num-gpus", 2]), env=environment)
+    return output, result.stdout
+
+
+def results_of(output):
+    return json.loads((output / "inference/results.json").read_text())
+
+
+def test_training_runs_in_two_processes_without_gpus(trained):
+    output, log = trained
+    assert "Rank of current process: 0. World size: 2" in log
+    assert (output / "model_final.pth").exists() and (output / "log.txt.rank1").exists()
+
+
+def test_two_processes_evaluate_as_one(trained, environment, run, tmp_path):
+    output, _ = trained
+    opts = ["MODEL.WEIGHTS", output / "model_final.pth"]
+    for processes in (1, 2):
+        flags = ["--eval-only", "--num-gpus", processes]
+        run(
+            "train_net.py", *command(tmp_path / str(processes), *opts, flags=flags), env=environment
+        )
+    one, two = (results_of(tmp_path / str(n)) for n in (1, 2))
+    assert one == two == results_of(output)
+
+
+def test_two_machines_meet_at_an_address(environment, tmp_path):
+    """Two commands with one process each, on the loopback."""
+    opts = ["SOLVER.MAX_ITER", 1, "SOLVER.STEPS", "()"]
+    url = f"tcp://127.0.0.1:{free_port()}"
+    machines = []
+    for rank in range(2):
+        flags = ["--num-machines", 2, "--machine-rank", rank, "--dist-url", url]
+        machines.append(
+            subprocess.Popen(
+                [sys.executable, "train_net.py", *command(tmp_path, *opts, flags=flags)],
+                cwd=REPOSITORY,
+                env=environment,
+                stdout=open(tmp_path / f"machine{rank}", "w"),  # noqa: SIM115 - until both end
+                stderr=subprocess.STDOUT,
+            )
+        )
+    status = [machine.wait(timeout=600) for machine in machines]
+    outputs = [(tmp_path / f"machine{rank}").read_text() for rank in range(2)]
+    assert status == [0, 0], outputs[0][-2000:] + outputs[1][-2000:]
+    assert "World size: 2" in outputs[0]
+    assert (tmp_path / "model_final.pth").exists()
+
+
+@pytest.mark.parametrize("url", [[], ["--dist-url", "auto"]])
+def test_several_machines_need_an_address(run, tmp_path, url):
+    flags = ["--num-machines", 2, *url]
+    result = run("train_net.py", *command(tmp_path, flags=flags), check=False)
+    assert result.returncode == 2 and "Traceback" not in result.stdout
+    assert "give all machines the address of the first: --dist-url tcp://" in result.stdout
