@@ -30,14 +30,15 @@ def test_coco_with_stuff_maps(shared, run, tmp_path):
 
 def test_nuclei_with_rle_masks_and_one_class(shared, run, tmp_path):
     nuclei = shared / "datasets/nuclei"
-    opts = []
-    for split, name in (("TRAIN", "train"), ("TEST", "val")):
-        opts += [f"DATASETS.{split}_JSON", f"('{nuclei}/instances_{name}.json',)"]
-        opts += [f"DATASETS.{split}_IMAGES", f"('{nuclei}/{name}',)"]
+    data = []
+    for part in ("train", "val"):
+        data += [f"--{part}-json", nuclei / f"instances_{part}.json"]
+        data += [f"--{part}-images", nuclei / part]
     result = run(
-        *("train_net.py", "--config-file", "projects/SCNet/configs/nuclei.yaml"),
-        *("OUTPUT_DIR", tmp_path, *COMMON, *opts),
+        *("train_net.py", "--config-file", "projects/SCNet/configs/nuclei.yaml", *data),
+        *("OUTPUT_DIR", tmp_path, *COMMON),
     )
-    assert "loss_mask" in (tmp_path / "metrics.json").read_text()
-    assert "loss_sem_seg" not in result.stdout
+    assert "MODEL.SCNET.SEMANTIC.SOURCE instances" in result.stdout
+    metrics = (tmp_path / "metrics.json").read_text()
+    assert "loss_mask" in metrics and "loss_sem_seg" in metrics
     assert set(results_of(tmp_path)) == {"bbox", "segm"}

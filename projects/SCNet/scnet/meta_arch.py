@@ -110,14 +110,10 @@ class SCNet(GeneralizedRCNN):
             return self.inference(batched_inputs)
         images = self.preprocess_image(batched_inputs)
         targets = [x["instances"].to(self.device) for x in batched_inputs]
+        sem_seg = self._semantic_targets(batched_inputs) if self.semantic_head else None
 
         features, logits = self._context(self.backbone(images.tensor))
-        losses = {}
-        if self.semantic_head is not None:
-            sem_seg = self._semantic_targets(batched_inputs)
-            losses.update(self.semantic_head.losses(logits[SEMANTIC], sem_seg))
-        if self.global_context_head is not None:
-            losses.update(self.global_context_head.losses(logits[GLOBAL_CONTEXT], targets))
+        losses = self._context_losses(logits, targets, sem_seg)
         proposals, proposal_losses = self.proposal_generator(images, features, targets)
         _, detector_losses = self.roi_heads(images, features, proposals, targets)
         if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
@@ -162,6 +158,23 @@ class SCNet(GeneralizedRCNN):
         if self.global_context_head is not None:
             logits[GLOBAL_CONTEXT], features[GLOBAL_CONTEXT] = self.global_context_head(features)
         return features, logits
+
+    def _context_losses(
+        self, logits: Dict[str, Tensor], targets: List[Instances], sem_seg: Optional[Tensor]
+    ) -> Dict[str, Tensor]:
+        """The losses of the branches that see the whole image.
+
+        Args:
+            logits: of :meth:`_context`.
+            targets: the ground truth per image.
+            sem_seg: (N, H, W), the semantic map; None without the semantic branch.
+        """
+        losses = {}
+        if self.semantic_head is not None:
+            losses.update(self.semantic_head.losses(logits[SEMANTIC], sem_seg))
+        if self.global_context_head is not None:
+            losses.update(self.global_context_head.losses(logits[GLOBAL_CONTEXT], targets))
+        return losses
 
     def _semantic_targets(self, batched_inputs: List[Dict]) -> Tensor:
         """The semantic maps (N, H, W), padded like the images with the value to ignore."""
