@@ -107,11 +107,11 @@ def classes_of(name: str) -> List[str]:
     return list(found.classes.values()) if found else thing_classes(name)
 
 
-def describe(name: str, summary: CocoSummary) -> str:
+def describe(name: str, found: CocoSummary) -> str:
     """A line of counts."""
     return (
-        f"{name}: {summary.num_images} images, {sum(summary.objects.values())} objects, "
-        f"{summary.num_crowds} crowds, {summary.num_empty_images} images without objects"
+        f"{name}: {found.num_images} images, {sum(found.objects.values())} objects, "
+        f"{found.num_crowds} crowds, {found.num_empty_images} images without objects"
     )
 
 
