@@ -7,7 +7,7 @@ import numpy as np
 from detectron2.utils.env import seed_all_rng
 
 # What random numbers are for; without it, a step and a sample of the same number would share them.
-SAMPLE, STEP = range(2)
+BUILD, SAMPLE, STEP = range(3)
 
 
 def seed_for(seed: int, *where: int) -> None:
@@ -15,6 +15,6 @@ def seed_for(seed: int, *where: int) -> None:
 
     Args:
         seed: of the run, 0 or more.
-        where: ``SAMPLE`` and the number of the sample, or ``STEP`` and what tells the step.
+        where: ``BUILD``; or ``SAMPLE`` and its number; or ``STEP`` and what tells the step.
     """
     seed_all_rng(int(np.random.SeedSequence((seed, *where)).generate_state(1)[0]))

@@ -24,20 +24,28 @@ class StepTrainer(SimpleTrainer):
     - A loss that is not finite is an error that names the images, before the optimizer steps.
 
     Attributes:
-        seed: of the run.
+        seed: of the run; a checkpoint brings its own.
     """
 
     def __init__(
-        self, model, data_loader, optimizer, *, parts: int = 1, mixed_precision: bool = False
+        self,
+        model,
+        data_loader,
+        optimizer,
+        *,
+        parts: int = 1,
+        mixed_precision: bool = False,
+        seed: int = 0,
     ):
         """
         Args:
             model, data_loader, optimizer: see :class:`detectron2.engine.SimpleTrainer`.
             parts: batches of the loader per step; their gradients are averaged.
             mixed_precision: see above.
+            seed: of the run.
         """
         super().__init__(model, data_loader, optimizer)
-        self.seed = 0
+        self.seed = seed
         self.parts = parts
         self.device = next(model.parameters()).device.type
         self.precision = torch.float16 if self.device == "cuda" else torch.bfloat16

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import weakref
 from collections import OrderedDict
 from typing import Dict
@@ -21,6 +22,7 @@ from ..class_metadata import make_metadata
 from ..data import SCNetDatasetMapper
 from ..data.coco_json import check_class_names, check_num_classes, thing_classes
 from ..data.train_loader import TrainLoader
+from ..seeding import BUILD, seed_for
 from .configure import semantic_classes
 from .disk import check_disk
 from .distributed import detectron2_trainer_on
@@ -56,6 +58,8 @@ class Trainer(DefaultTrainer):
         """
         self.found = traces_of_a_run(cfg.OUTPUT_DIR)
         comm.synchronize()  # no process may leave traces before all have looked
+        self.seed = choose_seed(cfg)
+        seed_for(self.seed, BUILD)
         with detectron2_trainer_on(cfg.MODEL.DEVICE):
             super().__init__(cfg)
         if comm.is_main_process():
@@ -75,6 +79,7 @@ class Trainer(DefaultTrainer):
             self._trainer.optimizer,
             parts=cfg.SOLVER.GRADIENT_ACCUMULATION,
             mixed_precision=cfg.SOLVER.AMP.ENABLED,
+            seed=self.seed,
         )
         # Detectron2's get_bn_modules and the like look at the model without its wrapper.
         self.trained = getattr(self.model, "module", self.model)
@@ -126,8 +131,6 @@ class Trainer(DefaultTrainer):
                 f"OUTPUT_DIR '{self.cfg.OUTPUT_DIR}' holds a run already "
                 f"({', '.join(self.found)}). Resume it, or choose another directory."
             )
-        seed = self.cfg.SEED
-        self._trainer.seed = seed if seed >= 0 else comm.shared_random_seed()
         super().resume_or_load(resume)
         if self.ema and not self.start_iter:
             self.trained.load_state_dict(self.result.state_dict())
@@ -235,6 +238,11 @@ class Trainer(DefaultTrainer):
         evaluators = [cls.build_evaluator(cfg, name, "inference_TTA") for name in names]
         metrics = cls.test(cfg, model, evaluators, "inference_TTA")
         return OrderedDict((f"{name}_TTA", values) for name, values in metrics.items())
+
+
+def choose_seed(cfg) -> int:
+    """``SEED``, or a random one, the same for all processes, if it is negative."""
+    return cfg.SEED if cfg.SEED >= 0 else comm.all_gather(secrets.randbits(31))[0]
 
 
 def best_metric(cfg) -> str:

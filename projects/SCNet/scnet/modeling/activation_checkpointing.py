@@ -21,7 +21,7 @@ def checkpoint_activations(model: nn.Module, places: Sequence[str]) -> None:
     mask head (Sec. 4.1).
 
     Args:
-        model: with ``backbone``, ``roi_heads`` and ``freeze_bn_statistics``; its blocks are changed.
+        model: a :class:`scnet.SCNet`; its blocks are changed.
         places: of ``PLACES``.
 
     Raises:
