@@ -1,6 +1,7 @@
 """Reading files of weights without running code that they may carry, and noticing damage."""
 
 import pickle
+import re
 import zipfile
 from typing import Any, BinaryIO
 
@@ -20,9 +21,13 @@ ARRAY_PARTS = {
     ("numpy", "dtype"),
     ("numpy", "ndarray"),
     *(
-        (f"numpy.{core}.multiarray", name)
+        (f"numpy.{core}.{name}", function)
         for core in ("core", "_core")
-        for name in ("_reconstruct", "scalar")
+        for name, function in (
+            ("multiarray", "_reconstruct"),
+            ("multiarray", "scalar"),
+            ("numeric", "_frombuffer"),
+        )
     ),
 }
 
@@ -50,7 +55,9 @@ def read_pickle(path: str, trusted: bool = False) -> Any:
     with PathManager.open(path, "rb") as f:
         try:
             return unpickler(f, encoding="latin1").load()
-        except (pickle.UnpicklingError, EOFError) as error:
+        except OSError:
+            raise
+        except Exception as error:  # of any kind, for a damaged pickle
             raise ValueError(
                 f"'{path}' is no pickle of arrays, or it is damaged ({error}). {TRUST}"
             ) from error
@@ -68,29 +75,28 @@ def read_torch(path: str, trusted: bool = False) -> Any:
             trusted.
     """
     with PathManager.open(path, "rb") as f:
-        is_zip = zipfile.is_zipfile(f)
-        if is_zip:
-            _check_sums(path, f)
-        f.seek(0)
         try:
+            _check_sums(f)
             return torch.load(f, map_location="cpu", weights_only=not trusted)
-        except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
-            reason = str(error).splitlines()[0]
-            if is_zip and isinstance(error, pickle.UnpicklingError) and not trusted:
+        except OSError:
+            raise
+        except Exception as error:  # of any kind, for a damaged file
+            more = re.search(r"GLOBAL (\S+)", str(error))  # how PyTorch names what it refuses
+            if more and not trusted:
                 raise ValueError(
-                    f"'{path}' holds more than tensors and plain values, and may run any code "
-                    f"while it is read ({reason}). {TRUST}"
+                    f"'{path}' holds more than tensors and plain values ({more[1]}), and may run "
+                    f"any code while it is read. {TRUST}"
                 ) from error
+            reason = (str(error) or "it ends too early").splitlines()[0]
             raise ValueError(
-                f"'{path}' is truncated, or no file of PyTorch ({reason}). {WAY_OUT}"
+                f"'{path}' is truncated, damaged, or no file of PyTorch ({reason}). {WAY_OUT}"
             ) from error
 
 
-def _check_sums(path: str, f: BinaryIO) -> None:
+def _check_sums(f: BinaryIO) -> None:
     """PyTorch reads a file with flipped bits without a word; its zip format has checksums."""
-    try:
+    if zipfile.is_zipfile(f):
         damaged = zipfile.ZipFile(f).testzip()
-    except zipfile.BadZipFile as error:
-        damaged = str(error)
-    if damaged:
-        raise ValueError(f"'{path}' is damaged (at {damaged}). {WAY_OUT}")
+        if damaged:
+            raise zipfile.BadZipFile(f"wrong checksum of '{damaged}'")
+    f.seek(0)
