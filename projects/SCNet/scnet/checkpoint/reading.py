@@ -55,8 +55,6 @@ def read_pickle(path: str, trusted: bool = False) -> Any:
     with PathManager.open(path, "rb") as f:
         try:
             return unpickler(f, encoding="latin1").load()
-        except OSError:
-            raise
         except Exception as error:  # of any kind, for a damaged pickle
             raise ValueError(
                 f"'{path}' is no pickle of arrays, or it is damaged ({error}). {TRUST}"
@@ -78,8 +76,6 @@ def read_torch(path: str, trusted: bool = False) -> Any:
         try:
             _check_sums(f)
             return torch.load(f, map_location="cpu", weights_only=not trusted)
-        except OSError:
-            raise
         except Exception as error:  # of any kind, for a damaged file
             more = re.search(r"GLOBAL (\S+)", str(error))  # how PyTorch names what it refuses
             if more and not trusted:

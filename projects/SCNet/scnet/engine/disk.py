@@ -4,7 +4,6 @@ import logging
 import os
 import shutil
 import tempfile
-from typing import Dict
 
 from detectron2.config import CfgNode
 from torch import nn
@@ -14,41 +13,51 @@ SLOTS = {"SGD": 1, "AdamW": 2}  # values that an optimizer keeps per weight
 
 
 def checkpoint_bytes(model: nn.Module, cfg: CfgNode) -> int:
-    """The size of a checkpoint: the model, the state of the optimizer, and averaged weights."""
+    """The size of a checkpoint: the model, the state of the optimizer, and averaged weights.
+
+    Args:
+        model: that is trained.
+    """
     size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
     return size * (1 + cfg.SOLVER.EMA.ENABLED) + trained * SLOTS[cfg.SOLVER.OPTIMIZER]
 
 
-def check_disk(model: nn.Module, cfg: CfgNode) -> None:
-    """Make OUTPUT_DIR, and see whether checkpoints can be written there.
+def make_folder(folder: str) -> None:
+    """Make OUTPUT_DIR if need be, and see whether it can be written to.
 
     Raises:
-        OSError: nothing can be written, or there is no room for two checkpoints: a new one is
-            written before an old one may go. If there is no room for all of the run, the log
-            says so.
+        OSError: it cannot.
     """
-    folder = cfg.OUTPUT_DIR
     try:
         os.makedirs(folder, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as f:
             f.write(bytes(1 << 16))
     except OSError as error:
         raise OSError(f"OUTPUT_DIR '{folder}' cannot be written to: {error}.") from error
+
+
+def check_room(model: nn.Module, cfg: CfgNode) -> None:
+    """See whether the checkpoints fit into OUTPUT_DIR; if not all of them do, the log says so.
+
+    Args:
+        model: that is trained.
+
+    Raises:
+        OSError: not even two of them do: a new one is written before an old one may go.
+    """
+    folder = cfg.OUTPUT_DIR
     size, free = checkpoint_bytes(model, cfg), shutil.disk_usage(folder).free
     count = cfg.SOLVER.MAX_ITER // cfg.SOLVER.CHECKPOINT_PERIOD + 2  # the final and the best one
-    mb: Dict[str, str] = {
-        name: f"{value / 1e6:.0f} MB"
-        for name, value in {"one": size, "two": 2 * size, "all": count * size, "free": free}.items()
-    }
+    where = f"OUTPUT_DIR '{folder}' is on a disk with {free / 1e6:.0f} MB free"
     if free < 2 * size:
         raise OSError(
-            f"OUTPUT_DIR '{folder}' is on a disk with {mb['free']} free. A checkpoint has "
-            f"{mb['one']}, and two must fit. Make room, or choose another OUTPUT_DIR."
+            f"{where}. A checkpoint has {size / 1e6:.0f} MB, and two must fit. Make room, or "
+            "choose another OUTPUT_DIR."
         )
     if free < count * size:
         logger.warning(
-            f"OUTPUT_DIR '{folder}' is on a disk with {mb['free']} free, but the {count} "
-            f"checkpoints of this training will have {mb['all']}. Raise SOLVER.CHECKPOINT_PERIOD, "
-            "or delete old ones as it goes."
+            f"{where}, but the {count} checkpoints of this training will have "
+            f"{count * size / 1e6:.0f} MB. Raise SOLVER.CHECKPOINT_PERIOD, or delete old ones as "
+            "it goes."
         )

@@ -24,7 +24,7 @@ from ..data.coco_json import check_class_names, check_num_classes, thing_classes
 from ..data.train_loader import TrainLoader
 from ..seeding import BUILD, seed_for
 from .configure import semantic_classes
-from .disk import check_disk
+from .disk import check_room, make_folder
 from .distributed import detectron2_trainer_on
 from .ema import ExponentialMovingAverage
 from .evaluation import Evaluation
@@ -58,12 +58,14 @@ class Trainer(DefaultTrainer):
         """
         self.found = traces_of_a_run(cfg.OUTPUT_DIR)
         comm.synchronize()  # no process may leave traces before all have looked
+        if comm.is_main_process():
+            make_folder(cfg.OUTPUT_DIR)
         self.seed = choose_seed(cfg)
         seed_for(self.seed, BUILD)
         with detectron2_trainer_on(cfg.MODEL.DEVICE):
             super().__init__(cfg)
         if comm.is_main_process():
-            check_disk(self.checkpointer.model, self.cfg)
+            check_room(self.trained, self.cfg)
             config_file = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
             if not os.path.exists(config_file):
                 with open(config_file, "w") as f:
