@@ -135,9 +135,9 @@ class MaskBranch(nn.Module):
 
 def log_iou(positives: List[Instances], stage: int) -> None:
     """Log the mean IoU of a stage's mask samples with their objects; Fig. 1 is about it."""
-    boxes, objects = (
-        Boxes.cat([p.get(name) for p in positives]) for name in ("proposal_boxes", "gt_boxes")
-    )
-    if len(boxes):
+    some = [p for p in positives if len(p)]  # others have no objects to compare with
+    if some:
+        boxes = Boxes.cat([p.proposal_boxes for p in some])
+        objects = Boxes.cat([p.gt_boxes for p in some])
         mean = matched_pairwise_iou(boxes, objects).mean().item()
         get_event_storage().put_scalar(f"stage{stage}/mask_samples_iou", mean)
