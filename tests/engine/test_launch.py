@@ -7,10 +7,10 @@ import sys
 import time
 
 import pytest
+from test_distributed import command
 from torch.multiprocessing import start_processes
 
 from scnet.engine import argument_parser, launch
-from test_distributed import command
 
 module = sys.modules["scnet.engine.launch"]
 fork = multiprocessing.get_context("fork")

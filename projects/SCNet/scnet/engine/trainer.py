@@ -25,7 +25,7 @@ from ..data.train_loader import TrainLoader
 from ..seeding import BUILD, seed_for
 from .configure import semantic_classes
 from .disk import check_disk
-from .distributed import detectron2_trainer_on
+from .distributed import detectron2_trainer_on, take_buffers_of_the_first
 from .ema import ExponentialMovingAverage
 from .evaluation import Evaluation
 from .evaluator import Evaluator
@@ -221,6 +221,7 @@ class Trainer(DefaultTrainer):
         """
         if not cfg.DATASETS.TEST:
             return {}
+        take_buffers_of_the_first(model)
         metrics = super().test(cfg, model, evaluators)
         if comm.is_main_process():
             per_set = metrics if len(cfg.DATASETS.TEST) > 1 else {cfg.DATASETS.TEST[0]: metrics}
