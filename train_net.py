@@ -2,6 +2,7 @@
 """Train or evaluate SCNet, with the conventions of Detectron2's ``train_net.py``.
 
 python train_net.py --num-gpus 8 --config-file projects/SCNet/configs/NAME.yaml
+torchrun --standalone --nproc-per-node 8 train_net.py --config-file ...
 python train_net.py --config-file ... --train-json A --train-images D --val-json B --val-images E
 python train_net.py --eval-only --config-file ... MODEL.WEIGHTS path/to/model.pth
 """
@@ -9,9 +10,9 @@ python train_net.py --eval-only --config-file ... MODEL.WEIGHTS path/to/model.pt
 import sys
 from functools import partial
 
-from detectron2.engine import hooks, launch
+from detectron2.engine import hooks
 
-from scnet.engine import Trainer, argument_parser, load_for_evaluation, setup
+from scnet.engine import Trainer, argument_parser, launch, load_for_evaluation, setup
 
 
 def main(args):
@@ -30,24 +31,13 @@ def main(args):
             results.update(Trainer.test_with_TTA(cfg, model))
         return results
     if cfg.TEST.AUG.ENABLED:
-        test = partial(trainer.test_with_TTA, cfg, trainer.model)
+        test = partial(trainer.test_with_TTA, cfg, trainer.result)
         trainer.register_hooks([hooks.EvalHook(0, test)])
-    return trainer.train()
+    try:
+        return trainer.train()
+    except (OSError, FloatingPointError) as error:  # the log has the traceback
+        sys.exit(f"train_net.py: {error}")
 
 
 if __name__ == "__main__":
-    parser = argument_parser()
-    args = parser.parse_args()
-    if args.num_machines > 1 and args.dist_url in ("auto", parser.get_default("dist_url")):
-        parser.error(  # they would wait for each other in vain
-            "with --num-machines give all machines the address of the first: "
-            "--dist-url tcp://ADDRESS:PORT ('auto' works within one machine only)"
-        )
-    launch(
-        main,
-        args.num_gpus,
-        num_machines=args.num_machines,
-        machine_rank=args.machine_rank,
-        dist_url=args.dist_url,
-        args=(args,),
-    )
+    launch(main, argument_parser().parse_args())

@@ -6,6 +6,7 @@ from functools import partial
 import torch
 from detectron2.engine import defaults
 from detectron2.utils import comm
+from torch import nn
 
 
 def share_threads() -> None:
@@ -33,3 +34,14 @@ def detectron2_trainer_on(device: str):
         yield
     finally:
         defaults.create_ddp_model, defaults.AMPTrainer = create_ddp_model, amp_trainer
+
+
+def take_buffers_of_the_first(model: nn.Module) -> None:
+    """Let all processes evaluate the model that the first one writes to the checkpoint.
+
+    Parameters are the same everywhere, but Detectron2 lets every process keep the running
+    statistics of its own images. They have no part in training.
+    """
+    if comm.get_world_size() > 1:
+        for buffer in model.buffers():
+            torch.distributed.broadcast(buffer, src=0)

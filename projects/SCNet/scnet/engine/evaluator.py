@@ -8,6 +8,7 @@ from detectron2.evaluation import COCOEvaluator
 from pycocotools import mask as mask_util
 
 from ..data import masks
+from .fast_evaluation import faster_coco_eval, implementation
 
 logger = logging.getLogger(__name__)
 
@@ -18,10 +19,14 @@ class Evaluator(COCOEvaluator):
     pycocotools needs "iscrowd" and "area" of every object. Where they are missing an object is no
     crowd, and its area is that of its mask, or of its box if it has none; polygons with fewer than
     three points and objects without any other are left out, as in training.
+
+    Where the package faster-coco-eval is installed it computes the AP, in less time and with the
+    same result; ``use_fast_impl=False`` is pycocotools in any case.
     """
 
-    def __init__(self, dataset_name, *args, **kwargs):
-        super().__init__(dataset_name, *args, **kwargs)
+    def __init__(self, dataset_name, *args, use_fast_impl=True, **kwargs):
+        with faster_coco_eval(use_fast_impl):
+            super().__init__(dataset_name, *args, use_fast_impl=use_fast_impl, **kwargs)
         coco = self._coco_api
         if "annotations" not in coco.dataset:
             return
@@ -40,6 +45,11 @@ class Evaluator(COCOEvaluator):
             logger.warning(f"{left_out} annotations without image or valid polygon are left out.")
         with contextlib.redirect_stdout(io.StringIO()):
             coco.createIndex()
+
+    def _eval_predictions(self, predictions, img_ids=None):
+        logger.info(f"Matching and accumulation: {implementation(self._use_fast_impl)}.")
+        with faster_coco_eval(self._use_fast_impl):
+            super()._eval_predictions(predictions, img_ids=img_ids)
 
 
 def _has_object(annotation) -> bool:

@@ -84,6 +84,10 @@ class StepTrainer(SimpleTrainer):
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
+    def end_loading(self) -> None:
+        """End the processes that load the data."""
+        self._data_loader_iter_obj = None
+
     def state_dict(self) -> Dict:
         return {
             **super().state_dict(),

@@ -22,10 +22,11 @@ from ..class_metadata import make_metadata
 from ..data import SCNetDatasetMapper
 from ..data.coco_json import check_class_names, check_num_classes, thing_classes
 from ..data.train_loader import TrainLoader
+from ..data.workers import outlive_sigterm
 from ..seeding import BUILD, seed_for
 from .configure import semantic_classes
 from .disk import check_room, make_folder
-from .distributed import detectron2_trainer_on
+from .distributed import detectron2_trainer_on, take_buffers_of_the_first
 from .ema import ExponentialMovingAverage
 from .evaluation import Evaluation
 from .evaluator import Evaluator
@@ -163,6 +164,8 @@ class Trainer(DefaultTrainer):
             return super().train()
         except StopTraining as reason:
             logger.warning(str(reason))
+        finally:
+            self._trainer.end_loading()
 
     @classmethod
     def build_optimizer(cls, cfg, model):
@@ -205,6 +208,7 @@ class Trainer(DefaultTrainer):
     def build_test_loader(cls, cfg, dataset_name):
         mapper = SCNetDatasetMapper(cfg, False)
         loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+        loader.worker_init_fn = outlive_sigterm
         check_num_classes(cfg, dataset_name, thing_classes(dataset_name))
         return loader
 
@@ -223,6 +227,7 @@ class Trainer(DefaultTrainer):
         """
         if not cfg.DATASETS.TEST:
             return {}
+        take_buffers_of_the_first(model)
         metrics = super().test(cfg, model, evaluators)
         if comm.is_main_process():
             per_set = metrics if len(cfg.DATASETS.TEST) > 1 else {cfg.DATASETS.TEST[0]: metrics}

@@ -1,0 +1,126 @@
+"""The processes of a training or evaluation: Detectron2's ``launch``, or those of torchrun."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from argparse import Namespace
+from contextlib import contextmanager
+from typing import Callable
+
+from detectron2.engine import launch as spawn
+from detectron2.engine.launch import _distributed_worker
+from torch.distributed import is_torchelastic_launched
+from torch.multiprocessing import ProcessExitedException
+
+from .setup import argument_parser
+
+
+def launch(main: Callable[[Namespace], object], args: Namespace) -> None:
+    """Call ``main(args)`` in every process.
+
+    torchrun has started the processes already, and its environment variables tell each of them
+    its place. Otherwise Detectron2 starts ``--num-gpus`` of them on this machine; ``main`` is
+    called in this process if it is the only one.
+
+    Args:
+        main: can be pickled.
+        args: of :func:`argument_parser`.
+
+    Raises:
+        SystemExit: the arguments contradict each other or torchrun (status 2); or a process has
+            ended by a signal or with another status than 0, which is passed on.
+        torch.multiprocessing.ProcessRaisedException: with the traceback of the process.
+    """
+    check_arguments(args)
+    if is_torchelastic_launched():
+        _distributed_worker(
+            torchrun("LOCAL_RANK"),
+            main,
+            torchrun("WORLD_SIZE"),
+            torchrun("LOCAL_WORLD_SIZE"),
+            torchrun("GROUP_RANK"),
+            "env://",
+            (args,),
+        )
+    elif args.num_gpus * args.num_machines <= 1:
+        main(args)
+    else:
+        with workers_get_sigterm(), workers_status():
+            spawn(
+                main,
+                args.num_gpus,
+                num_machines=args.num_machines,
+                machine_rank=args.machine_rank,
+                dist_url=args.dist_url,
+                args=(args,),
+            )
+
+
+def torchrun(name: str) -> int:
+    """A variable of torchrun's; a "group" is the processes of one machine."""
+    return int(os.environ[name])
+
+
+def check_arguments(args: Namespace) -> None:
+    """Refuse what would make processes wait for each other in vain.
+
+    A value that is the default of its argument counts as not given.
+
+    Raises:
+        SystemExit: with status 2.
+    """
+    parser = argument_parser()
+    if not is_torchelastic_launched():
+        if args.num_machines > 1 and args.dist_url in ("auto", parser.get_default("dist_url")):
+            parser.error(
+                "with --num-machines give all machines the address of the first: "
+                "--dist-url tcp://ADDRESS:PORT ('auto' works within one machine only)"
+            )
+        return
+    described = {
+        "num_gpus": torchrun("LOCAL_WORLD_SIZE"),
+        "num_machines": torchrun("GROUP_WORLD_SIZE"),
+        "machine_rank": torchrun("GROUP_RANK"),
+        "dist_url": "env://",
+    }
+    for name, value in described.items():
+        given = getattr(args, name)
+        if given not in (value, parser.get_default(name)):
+            parser.error(
+                f"--{name.replace('_', '-')} {given} contradicts torchrun, which has {value}. "
+                "Leave it out: torchrun starts the processes, see its --nproc-per-node, --nnodes "
+                "and --rdzv-endpoint."
+            )
+
+
+@contextmanager
+def workers_get_sigterm():
+    """Within it, SIGTERM for this process goes to its child processes, which save their state.
+
+    Without children it ends this process. Those that are still starting end at once; then
+    ``spawn`` ends the others.
+    """
+
+    def hand_on(number, frame):
+        workers = multiprocessing.active_children()
+        if not workers:
+            sys.exit(128 + number)
+        for worker in workers:
+            worker.terminate()  # sends SIGTERM
+
+    before = signal.signal(signal.SIGTERM, hand_on)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def workers_status():
+    """Within it, a worker's end without exception is this process's, by the shell's convention."""
+    try:
+        yield
+    except ProcessExitedException as error:  # the worker has said why
+        print(f"{os.path.basename(sys.argv[0])}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code if error.exit_code > 0 else 128 - error.exit_code)
