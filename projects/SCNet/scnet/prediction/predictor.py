@@ -134,7 +134,7 @@ class Predictor:
                 "scnet://R_50_FPN_20e".
             config: a config or its file. By default "config.yaml" beside the weights, where the
                 training leaves it.
-            threshold: lowest score that is returned. MODEL.ROI_HEADS.SCORE_THRESH_TEST of the
+            threshold: what has a higher score is returned. MODEL.ROI_HEADS.SCORE_THRESH_TEST of the
                 config holds, too.
             classes: names of those that are returned; by default all.
             batch_size: images that are read and predicted at a time. It does not change what is
@@ -226,7 +226,7 @@ class Predictor:
 
     def _select(self, instances: Instances) -> Instances:
         """Those of the asked score and classes."""
-        keep = instances.scores >= self.threshold
+        keep = instances.scores > self.threshold
         if self.classes is not None:
             keep &= torch.isin(instances.pred_classes, self.classes)
         return instances[keep]
