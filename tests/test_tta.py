@@ -6,7 +6,9 @@ import torch
 from detectron2.data.transforms import HFlipTransform, ResizeTransform, TransformList
 from detectron2.structures import Boxes, Instances
 
-from helpers import detect
+from helpers import CocoSet, detect
+from scnet import register_coco_json
+from scnet.engine import Trainer
 from scnet.tta import MultiScaleFlip, SCNetWithTTA
 
 MASK_BRANCHES = (
@@ -170,3 +172,24 @@ def test_nothing_found(tiny_cfg, make, image, option):
     _, augmented = make(flip=True)
     instances = detect(augmented, [image])[0]
     assert len(instances) == 0 and instances.pred_masks.shape == (0, *SIZE)
+
+
+def test_the_evaluation_gives_the_image_as_it_is_on_disk(
+    tiny_cfg, make_model, monkeypatch, coco_set
+):
+    """Not resized twice."""
+    name = coco_set.json_file.parent.name
+    register_coco_json(name, str(coco_set.json_file), str(coco_set.images))
+    tiny_cfg.merge_from_list(["MODEL.ROI_HEADS.NUM_CLASSES", 2, "DATALOADER.NUM_WORKERS", 0])
+    tiny_cfg.DATASETS.TEST = ()
+    tiny_cfg.freeze()
+    shapes = []
+
+    def test(cfg, model, *_):
+        assert isinstance(model, SCNetWithTTA)
+        shapes.extend(x["image"].shape[1:] for [x] in Trainer.build_test_loader(cfg, name))
+        return {}
+
+    monkeypatch.setattr(Trainer, "test", test)
+    Trainer.test_with_TTA(tiny_cfg, make_model(tiny_cfg))
+    assert shapes == [CocoSet.SIZE] * 3

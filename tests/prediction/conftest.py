@@ -23,8 +23,8 @@ def weights(tiny_cfg, make_model, tmp_path):
 
 @pytest.fixture
 def images():
-    """Images in BGR order; the first and the last are padded to the same size."""
-    sizes = (64, 80), (50, 70), (80, 64), (64, 78)
+    """Images in BGR order; the first and the third are padded to the same size."""
+    sizes = (64, 80), (50, 70), (64, 78), (80, 64)
     rng = np.random.default_rng(0)
     return [rng.integers(0, 255, (*size, 3), np.uint8) for size in sizes]
 

@@ -64,7 +64,9 @@ def test_no_object_and_no_mask(tmp_path):
 
 
 def test_results_with_the_ids_of_a_json(coco_set, tmp_path):
-    """They are those that pycocotools reads, with the masks as they were."""
+    """pycocotools reads them, with the masks as they were. "sub/b.jpg" is not "b.jpg"."""
+    coco_set.content["images"].append({"id": 9, "file_name": "b.jpg", "height": 1, "width": 1})
+    coco_set.write()
     path = str(tmp_path / "results.json")
     root = coco_set.images.as_posix()
     found = make_found([0.5, 0.9], [0, 1])
@@ -100,10 +102,10 @@ def test_ids_that_are_not_in_the_json_are_named(coco_set, tmp_path):
     with pytest.raises(ValueError, match="set.json' has no category 'disk'"):
         CocoResults(path, NAMES, annotations)
     with (
-        pytest.raises(ValueError, match="set.json' has no image 'b.jpg'"),
+        pytest.raises(ValueError, match="set.json' has no image 'd.jpg'"),
         CocoResults(path, ["dog"], annotations) as writer,
     ):
-        writer.write(image("b.jpg"), make_found([0.5], [0]))
+        writer.write(image("d.jpg"), make_found([0.5], [0]))
     assert not (tmp_path / "results.json").exists()  # as it would be incomplete
 
 

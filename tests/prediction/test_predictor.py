@@ -55,10 +55,10 @@ def test_arrays_and_files_in_either_order_of_channels(weights, images, tmp_path)
 def test_threshold_and_classes(weights, images):
     everything = Predictor(weights)(images[0])
     threshold = everything.scores.median().item()  # that of a detection, which is left out
-    assert_same(
-        Predictor(weights, threshold=threshold)(images[0]),
-        everything[everything.scores > threshold],
-    )
+    predictor = Predictor(weights, threshold=threshold)
+    assert_same(predictor(images[0]), everything[everything.scores > threshold])
+    last = predictor.backend.model.roi_heads.box_predictor[-1]
+    assert last.test_score_thresh == threshold  # so what is left out gets no masks
     chosen = everything.pred_classes.unique()[:2].tolist()
     found = Predictor(weights, classes=[NAMES[c] for c in chosen])(images[0])
     assert_same(found, everything[torch.isin(everything.pred_classes, torch.tensor(chosen))])
@@ -156,7 +156,7 @@ def test_another_backend_is_chosen_by_the_ending(monkeypatch, images):
                     image.shape[:2],
                     pred_boxes=Boxes(torch.rand(3, 4)),
                     scores=torch.tensor([0.9, 0.6, 0.4]),
-                    pred_classes=torch.tensor([0, 1, 0]),
+                    pred_classes=torch.tensor([0, 1, 1]),
                 )
                 for image in images
             ]

@@ -30,13 +30,11 @@ class Frame(NamedTuple):
     pixels: np.ndarray
 
     def __str__(self) -> str:
+        if self.source is None:
+            return f"Image number {self.number}"
         if isinstance(self.source, InputImage):
             return f"Image '{self.source.file_name}'"
-        return (
-            f"Frame {self.number} of '{self.source.file_name}'"
-            if self.source
-            else (f"Image number {self.number}")
-        )
+        return f"Frame {self.number} of '{self.source.file_name}'"
 
 
 @dataclass
