@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Find objects in images, videos and what a camera sees: pictures, json, masks.
+r"""Find objects in images, videos and what a camera sees: pictures, json, masks.
 
     python projects/SCNet/tools/predict.py --config-file C --input IMAGE_OR_FOLDER ... \
         --output FOLDER --opts MODEL.WEIGHTS path/to/model.pth

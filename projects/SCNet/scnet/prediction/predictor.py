@@ -23,6 +23,7 @@ from ..class_metadata import make_metadata
 from ..config import get_cfg
 from ..data import class_names
 from ..engine import register_datasets
+from ..meta_arch import SCNet
 from ..tta import SCNetWithTTA
 from .inputs import Frame, find_inputs, frames_of
 
@@ -42,8 +43,8 @@ class PyTorchBackend:
                 costs no mask.
 
         Raises:
-            ValueError: there is no config, or the weights do not fit it; or nobody knows the
-                names of the classes, see :func:`scnet.data.class_names`.
+            ValueError: there is no config, or the weights do not fit it; or see
+                :func:`names_of_classes`.
             FileNotFoundError: there are no such weights.
         """
         if cfg is None:
@@ -56,7 +57,7 @@ class PyTorchBackend:
         heads.SCORE_THRESH_TEST = max(heads.SCORE_THRESH_TEST, threshold)
         model = build_model(cfg).eval()
         SCNetCheckpointer(model).load(weights)
-        self.names = model.metadata.get("thing_classes") or class_names(cfg)
+        self.names = names_of_classes(model, cfg)
         self.divisor = max(model.backbone.size_divisibility, 1)
         self.input_format = cfg.INPUT.FORMAT
         augmented = cfg.TEST.AUG.ENABLED  # by the model, from the image as it is
@@ -230,6 +231,15 @@ class Predictor:
         if self.classes is not None:
             keep &= torch.isin(instances.pred_classes, self.classes)
         return instances[keep]
+
+
+def names_of_classes(model: SCNet, cfg: CfgNode) -> List[str]:
+    """The names that came with the weights; if none did, those of the first of DATASETS.TEST.
+
+    Raises:
+        ValueError: see :func:`scnet.data.class_names`.
+    """
+    return model.metadata.get("thing_classes") or class_names(cfg)
 
 
 def find_cfg(weights: str, config: Union[None, str, Path, CfgNode] = None) -> Optional[CfgNode]:
