@@ -5,6 +5,8 @@ import sys
 import uuid
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of this process and those that tests start
+
 import pytest
 import torch
 from detectron2.modeling import build_model

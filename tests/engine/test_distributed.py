@@ -20,13 +20,23 @@ def free_port():
         return s.getsockname()[1]
 
 
+def with_helpers():
+    """The environment of a script that imports what tests share."""
+    path = os.pathsep.join([str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
+    return {**os.environ, "PYTHONPATH": path}
+
+
+def test_no_parameter_is_left_out_where_there_is_nothing_to_learn(run):
+    """In all configs, whichever of two processes has no objects and no semantic labels."""
+    result = run(REPOSITORY / "tests/engine/empty_processes.py", env=with_helpers())
+    assert len([x for x in result.stdout.splitlines() if x.endswith(" losses")]) > 10
+
+
 def test_two_processes_of_one_image_are_one_process_of_two(run, tmp_path):
     """Gradients of the first step and weights after 20, with unequally many samples."""
-    path = os.pathsep.join([str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
     for processes in (1, 2):
         output = tmp_path / f"{processes}.pth"
-        script = REPOSITORY / "tests/engine/steps.py"
-        run(script, processes, output, env={**os.environ, "PYTHONPATH": path})
+        run(REPOSITORY / "tests/engine/steps.py", processes, output, env=with_helpers())
     one, two = (torch.load(tmp_path / f"{n}.pth", weights_only=True) for n in (1, 2))
     assert one["losses"].keys() == two["losses"].keys()
     for name, gradient in one["gradients"].items():

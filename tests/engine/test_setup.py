@@ -91,3 +91,10 @@ def test_a_batch_that_the_reference_gpus_cannot_share_is_explained(args):
         setup(args("SOLVER.IMS_PER_BATCH", 3, "SOLVER.REFERENCE_WORLD_SIZE", 8))
     cfg = setup(args("SOLVER.IMS_PER_BATCH", 3, "SOLVER.REFERENCE_WORLD_SIZE", 0))
     assert os.path.exists(os.path.join(cfg.OUTPUT_DIR, "config.yaml"))
+
+
+def test_settings_that_cannot_be(args):
+    with pytest.raises(ValueError, match="GRADIENT_ACCUMULATION is 0. It must be at least 1"):
+        setup(args("SOLVER.GRADIENT_ACCUMULATION", 0))
+    with pytest.raises(ValueError, match="TEST.PATIENCE 3 counts.*Set TEST.EVAL_PERIOD"):
+        setup(args("TEST.PATIENCE", 3))

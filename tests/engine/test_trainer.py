@@ -5,7 +5,8 @@ import torch
 
 from scnet import get_cfg, get_config_file
 from scnet.engine import Trainer
-from scnet.engine.trainer import write_results
+from scnet.engine.results import write_results
+from scnet.engine.trainer import best_metric
 
 
 def test_published_schedule_scales_to_fewer_gpus():
@@ -43,3 +44,18 @@ def test_results_are_written_whole_and_as_a_table(tmp_path):
     assert table[0].split()[1:6] == ["data", "set", "|", "task", "|"]
     assert "12.3" in table[2] and "50.0" in table[2] and "bbox" in table[2]
     assert "segm" in table[3] and "nan" in table[3]
+
+
+def test_a_batch_that_cannot_be_divided(make_trainer):
+    with pytest.raises(ValueError, match="IMS_PER_BATCH 2 cannot be divided among 1 .* 3 parts"):
+        make_trainer("SOLVER.GRADIENT_ACCUMULATION", 3)
+
+
+def test_the_best_metric(tiny_cfg):
+    assert best_metric(tiny_cfg) == "segm/AP"
+    tiny_cfg.DATASETS.TEST = ("a", "b")
+    assert best_metric(tiny_cfg) == "a/segm/AP"
+    tiny_cfg.MODEL.MASK_ON = False
+    assert best_metric(tiny_cfg) == "a/bbox/AP"
+    tiny_cfg.TEST.BEST_METRIC = "b/segm/AP50"
+    assert best_metric(tiny_cfg) == "b/segm/AP50"

@@ -73,8 +73,33 @@ def add_scnet_config(cfg: CN) -> None:
     # "BN" is concerned; with "FrozenBN" gamma and beta are constant too.
     _C.MODEL.SCNET.FREEZE_BN_STATISTICS = True
 
+    # Computed again in the backward pass instead of kept in memory: ("backbone", "mask_branch").
+    _C.MODEL.SCNET.ACTIVATION_CHECKPOINTING = ()
+
+    # MODEL.WEIGHTS may hold more than tensors and plain values, and so run any code when read.
+    _C.MODEL.TRUST_WEIGHTS = False
+
     # "SGD" (the paper, Sec. 5.1) or "AdamW", which needs fewer steps when nothing is pretrained.
     _C.SOLVER.OPTIMIZER = "SGD"
+
+    # A step's IMS_PER_BATCH images are taken in so many parts per process, one after the other.
+    # Their gradients are averaged; so a large batch fits into little memory.
+    _C.SOLVER.GRADIENT_ACCUMULATION = 1
+    # An exponential moving average of the weights. It is what is evaluated, and what checkpoints
+    # have as the model.
+    _C.SOLVER.EMA = CN()
+    _C.SOLVER.EMA.ENABLED = False
+    _C.SOLVER.EMA.DECAY = 0.999
+
+    # The weights with the best value of this metric are kept as model_best.pth. "" is "segm/AP"
+    # (without masks "bbox/AP") of the first of DATASETS.TEST.
+    _C.TEST.BEST_METRIC = ""
+    # The training ends after so many evaluations (EVAL_PERIOD) without a better value; 0: never.
+    _C.TEST.PATIENCE = 0
+
+    # Not empty: Weights & Biases gets what TensorBoard gets.
+    _C.WANDB = CN()
+    _C.WANDB.PROJECT = ""
 
     # Test-time augmentation as the authors do it limits the long side of each scale to this
     # times its TEST.AUG.MIN_SIZES: (600, 900), ..., (1400, 2100). TEST.AUG.MAX_SIZE limits all.

@@ -3,8 +3,9 @@
 Shapes: N images, C channels, (H, W) the size of the padded batch in pixels.
 """
 
-from typing import Dict, List, Optional, Tuple
+from typing import Dict, List, Optional, Sequence, Tuple
 
+import torch
 from detectron2.config import configurable
 from detectron2.data.catalog import Metadata
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
@@ -15,10 +16,12 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from . import class_metadata
+from .modeling.activation_checkpointing import checkpoint_activations
 from .modeling.context_pooler import GLOBAL_CONTEXT, SEMANTIC
 from .modeling.global_context import GlobalContextHead
 from .modeling.panoptic import PanopticCombination
 from .modeling.semantic_head import SemanticHead
+from .training_pictures import labels_and_predictions
 
 
 @META_ARCH_REGISTRY.register()
@@ -43,6 +46,7 @@ class SCNet(GeneralizedRCNN):
         semantic_output: bool = False,
         panoptic_combination: Optional[PanopticCombination] = None,
         image_scores_output: bool = False,
+        activation_checkpointing: Sequence[str] = (),
         **kwargs,
     ):
         """
@@ -54,6 +58,7 @@ class SCNet(GeneralizedRCNN):
             semantic_output: predictions have "sem_seg".
             panoptic_combination: makes "panoptic_seg" of the instances and "sem_seg".
             image_scores_output: predictions have "image_scores".
+            activation_checkpointing: see :func:`checkpoint_activations`.
             kwargs: see :class:`detectron2.modeling.GeneralizedRCNN`.
         """
         super().__init__(**kwargs)
@@ -64,6 +69,7 @@ class SCNet(GeneralizedRCNN):
         self.panoptic_combination = panoptic_combination
         self.image_scores_output = image_scores_output
         self.metadata = Metadata()
+        checkpoint_activations(self, activation_checkpointing)
         self.register_load_state_dict_post_hook(SCNet._refuse_partial_weights)
 
     @classmethod
@@ -81,6 +87,7 @@ class SCNet(GeneralizedRCNN):
         if scnet.SEMANTIC.OUTPUT and scnet.SEMANTIC.SOURCE == "panoptic" and cfg.MODEL.MASK_ON:
             ret["panoptic_combination"] = PanopticCombination(cfg)
         ret["image_scores_output"] = scnet.GLOBAL_CONTEXT.OUTPUT
+        ret["activation_checkpointing"] = scnet.ACTIVATION_CHECKPOINTING
         return ret
 
     def train(self, mode: bool = True):
@@ -119,6 +126,22 @@ class SCNet(GeneralizedRCNN):
         if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
             self.visualize_training(batched_inputs, proposals)
         return {**losses, **proposal_losses, **detector_losses}
+
+    def visualize_training(self, batched_inputs: List[Dict], proposals: List[Instances]) -> None:
+        """Detectron2's picture of the proposals, and one of the labels and the predictions.
+
+        They are of the first image of the batch, for TensorBoard.
+        """
+        super().visualize_training(batched_inputs, proposals)
+        self.eval()
+        with torch.no_grad():
+            image = {"image": batched_inputs[0]["image"]}  # without its original size
+            predictions = self.inference([image])[0]["instances"]
+        self.train()
+        picture = labels_and_predictions(
+            batched_inputs[0], predictions, self.input_format, self.metadata
+        )
+        get_event_storage().put_image("Left: labels; right: predictions", picture)
 
     def inference(
         self,

@@ -1,24 +1,122 @@
-"""Detectron2's checkpointer, with one readable report of what a training starts from."""
+"""Detectron2's checkpointer: checkpoints are whole or not there, and loading them is reported."""
 
 import os
-from typing import Dict, List
+from typing import Any, Dict, List
 
+import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from tabulate import tabulate
+from torch import nn
+
+from .reading import read_pickle, read_torch
+
+UNFINISHED = "unfinished_"
+BEST = "model_best"
+# Of a checkpoint, beside "model", which with a moving average holds the averaged weights.
+TRAINER, TRAINING_MODEL = "trainer", "training_model"
+PARTS = {TRAINER, TRAINING_MODEL}
 
 
 class SCNetCheckpointer(DetectionCheckpointer):
-    """Says once what was loaded and what was left at its initial value, module by module."""
+    """Detectron2's, with three differences.
 
-    def load(self, path: str, *args, **kwargs):
+    - A checkpoint is written aside and renamed when it is whole, so that a process which is killed
+      leaves the one before it.
+    - Files are read without running code that they may carry.
+    - It says once what was loaded and what was left at its initial value, module by module.
+    """
+
+    def __init__(self, model, save_dir: str = "", *, trusted: bool = False, **kwargs):
+        """
+        Args:
+            model, save_dir, kwargs: see :class:`detectron2.checkpoint.DetectionCheckpointer`.
+            trusted: read files that may run any code (MODEL.TRUST_WEIGHTS).
+        """
+        super().__init__(model, save_dir, **kwargs)
+        self.trusted = trusted
+
+    def save(self, name: str, **kwargs) -> None:
+        """See :meth:`fvcore.common.checkpoint.Checkpointer.save`.
+
+        Raises:
+            FloatingPointError: weights are not finite; nothing is written.
+            OSError: the file cannot be written. What was there before is unchanged.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        check_finite(self.model)
+        try:
+            super().save(UNFINISHED + name, **kwargs)
+        except (OSError, RuntimeError) as error:  # PyTorch's writer raises the latter
+            unfinished = os.path.join(self.save_dir, f"{UNFINISHED}{name}.pth")
+            if os.path.exists(unfinished):
+                os.remove(unfinished)
+            last = self.get_checkpoint_file()
+            raise OSError(
+                f"Cannot write the checkpoint '{name}.pth' in '{self.save_dir}': {error}. "
+                + (f"The last one, '{last}', is whole. " if last else "There is none before it. ")
+                + "Make room or choose another OUTPUT_DIR, and go on with --resume."
+            ) from error
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Called when the file is written: give it its name, and let ``last_checkpoint`` say it.
+
+        The best weights so far are no place to go on from: a later checkpoint may be there.
+        """
+        name = last_filename_basename.removeprefix(UNFINISHED)
+        path = os.path.join(self.save_dir, last_filename_basename)
+        _rename_durably(path, os.path.join(self.save_dir, name))
+        if name == f"{BEST}.pth":
+            return
+        tag = os.path.join(self.save_dir, "last_checkpoint")
+        with open(f"{tag}.new", "w") as f:
+            f.write(name)
+        _rename_durably(f"{tag}.new", tag)
+
+    def load(self, path: str, checkpointables=None) -> Dict[str, Any]:
         """See :meth:`fvcore.common.checkpoint.Checkpointer.load`.
 
         Raises:
             FileNotFoundError: there is no such file.
+            ValueError: the file is damaged, holds more than weights and is not trusted, or is to
+                be resumed from and lacks a part.
         """
         if path and "://" not in path and not os.path.isfile(path):
             raise FileNotFoundError(f"Weights '{path}' do not exist.")
-        return super().load(path, *args, **kwargs)
+        rest = super().load(path, checkpointables)
+        if checkpointables is None and self.checkpointables:
+            self._check_parts(path)
+        return rest
+
+    def _check_parts(self, path: str) -> None:
+        """A training that goes on needs all of its state, and would lose what it does not need."""
+        parts, wanted = self._parts & PARTS, self.checkpointables.keys() & PARTS
+        if parts != wanted:
+            missing, extra = ", ".join(wanted - parts), ", ".join(parts - wanted)
+            raise ValueError(
+                f"Cannot go on from '{path}': "
+                + " and ".join(
+                    [f"it has no '{missing}'"] * bool(missing)
+                    + [f"the training would lose its '{extra}'"] * bool(extra)
+                )
+                + ". Use the config.yaml of the run, SOLVER.EMA.ENABLED above all; or start anew "
+                "from these weights, with MODEL.WEIGHTS and another OUTPUT_DIR."
+            )
+
+    def _load_model(self, checkpoint: Dict[str, Any]):
+        self._parts = set(checkpoint)
+        return super()._load_model(checkpoint)
+
+    def _load_file(self, filename: str) -> Dict[str, Any]:
+        # Detectron2 reads these two kinds itself, so they are looked at before.
+        if filename.endswith(".pkl"):
+            read_pickle(filename, self.trusted)
+        elif filename.endswith(".pyth"):
+            read_torch(filename, self.trusted)
+        return super()._load_file(filename)
+
+    def _torch_load(self, f: str) -> Any:
+        return read_torch(f, self.trusted)
 
     def _log_incompatible_keys(self, incompatible) -> None:
         names = list(self.model.state_dict())
@@ -37,6 +135,27 @@ class SCNetCheckpointer(DetectionCheckpointer):
             groups = ", ".join(group(unused, unused + names))
             report.append(f"In the weights, but not in the model: {groups}")
         self.logger.info("\n".join(report))
+
+
+def check_finite(model: nn.Module) -> None:
+    """
+    Raises:
+        FloatingPointError: a weight is infinite or not a number.
+    """
+    broken = [n for n, value in model.state_dict().items() if not torch.isfinite(value).all()]
+    if broken:
+        raise FloatingPointError(
+            f"{len(broken)} tensors of the model are not finite, {', '.join(broken[:5])} among "
+            "them, so no checkpoint was written. Go on from the last one (--resume) with a lower "
+            "SOLVER.BASE_LR or with SOLVER.CLIP_GRADIENTS.ENABLED True."
+        )
+
+
+def _rename_durably(source: str, target: str) -> None:
+    """Rename a file when its content is on the disk, so that not even a power cut loses both."""
+    with open(source, "rb") as f:
+        os.fsync(f.fileno())
+    os.replace(source, target)
 
 
 def group(chosen: List[str], names: List[str]) -> List[str]:

@@ -19,15 +19,17 @@ def share_threads() -> None:
 
 
 @contextmanager
-def ddp_for(device: str):
-    """Within it, Detectron2's ``DefaultTrainer`` wraps models for a device, "cpu" or "cuda".
+def detectron2_trainer_on(device: str):
+    """Within it, Detectron2's ``DefaultTrainer`` can be made for a device, "cpu" or "cuda".
 
-    It names a GPU to DDP in any case, and DDP refuses that for a model that is on none.
+    It names a GPU to DDP in any case, and DDP refuses that for a model that is on none. Its trainer
+    for mixed precision is for GPUs, too; ours takes its place later.
     """
-    create_ddp_model = defaults.create_ddp_model
+    create_ddp_model, amp_trainer = defaults.create_ddp_model, defaults.AMPTrainer
     if device == "cpu":
         defaults.create_ddp_model = partial(create_ddp_model, device_ids=None)
+        defaults.AMPTrainer = defaults.SimpleTrainer
     try:
         yield
     finally:
-        defaults.create_ddp_model = create_ddp_model
+        defaults.create_ddp_model, defaults.AMPTrainer = create_ddp_model, amp_trainer

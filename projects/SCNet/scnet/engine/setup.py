@@ -12,6 +12,7 @@ from detectron2.utils.logger import setup_logger
 
 from ..config import get_cfg
 from .configure import check_name, configure_for_datasets, configure_semantic
+from .disk import make_folder
 from .distributed import share_threads
 from .own_data import add_data_arguments, merge_data_arguments, register_datasets
 
@@ -43,6 +44,7 @@ def setup(args: Namespace) -> CfgNode:
         ValueError: see :func:`check_cfg`, :func:`register_datasets` and
             :func:`configure_for_datasets`.
         FileNotFoundError: a data set's json or images are missing.
+        OSError: OUTPUT_DIR cannot be written to.
     """
     cfg = get_cfg()
     if args.config_file:
@@ -63,6 +65,8 @@ def setup(args: Namespace) -> CfgNode:
     else:
         check_output_dir(cfg, resume=args.resume)
         comm.synchronize()  # no process may create files before all have looked
+        if comm.is_main_process():
+            make_folder(cfg.OUTPUT_DIR)
         default_setup(cfg, args)
         log_cfg = cfg
     setup_logger(log_cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="scnet")
@@ -103,6 +107,16 @@ def check_cfg(cfg: CfgNode) -> None:
             f"SOLVER.REFERENCE_WORLD_SIZE ({solver.REFERENCE_WORLD_SIZE}), the number of GPUs that "
             "the batch, learning rate and schedule are written for. Set it to 0 to take your own "
             "values as they are."
+        )
+    if solver.GRADIENT_ACCUMULATION < 1:
+        raise ValueError(
+            f"SOLVER.GRADIENT_ACCUMULATION is {solver.GRADIENT_ACCUMULATION}. It must be at least "
+            "1, the number of parts of a batch."
+        )
+    if cfg.TEST.PATIENCE > 0 and cfg.TEST.EVAL_PERIOD <= 0:
+        raise ValueError(
+            f"TEST.PATIENCE {cfg.TEST.PATIENCE} counts evaluations during the training, and there "
+            "are none. Set TEST.EVAL_PERIOD to their period in iterations."
         )
 
 
@@ -150,6 +164,8 @@ def check_output_dir(cfg: CfgNode, resume: bool) -> None:
 MAY_CHANGE = (
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",
+    "MODEL.TRUST_WEIGHTS",
+    "MODEL.SCNET.ACTIVATION_CHECKPOINTING",
     "MODEL.SCNET.GLOBAL_CONTEXT.OUTPUT",
     "MODEL.SCNET.SEMANTIC.OUTPUT",
 )

@@ -1,64 +1,132 @@
 """Detectron2's trainer with SCNet's mapper and a COCO evaluator."""
 
-import json
+import logging
 import os
+import secrets
 import weakref
 from collections import OrderedDict
 from typing import Dict
 
 import torch
-from detectron2.data import build_detection_test_loader, build_detection_train_loader
-from detectron2.engine import DefaultTrainer
+from detectron2.data import build_detection_test_loader
+from detectron2.engine import DefaultTrainer, hooks
 from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
-from tabulate import tabulate
 from torch import nn
 
 from ..checkpoint import SCNetCheckpointer
+from ..checkpoint.checkpointer import TRAINER, TRAINING_MODEL
 from ..class_metadata import make_metadata
 from ..data import SCNetDatasetMapper
 from ..data.coco_json import check_class_names, check_num_classes, thing_classes
+from ..data.train_loader import TrainLoader
+from ..seeding import BUILD, seed_for
 from ..tta import SCNetWithTTA
 from .configure import semantic_classes
-from .distributed import ddp_for
+from .disk import check_room, make_folder
+from .distributed import detectron2_trainer_on
+from .ema import ExponentialMovingAverage
+from .evaluation import Evaluation
 from .evaluator import Evaluator
+from .record import save_record
+from .reporting import PeakMemory, describe_schedule, start_wandb
+from .results import write_results
 from .setup import traces_of_a_run
+from .step import StepTrainer
+from .stop import StopOnSignal, StopTraining
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+logger = logging.getLogger(__name__)
 
 
 class Trainer(DefaultTrainer):
     """See :class:`detectron2.engine.DefaultTrainer`.
 
-    OUTPUT_DIR is made if need be, and gets the config.
+    OUTPUT_DIR is made if need be, and gets the config. A run that was interrupted goes on as if it
+    had not been: the random numbers of a step follow from the seed and the iteration, and the
+    checkpoint holds the rest.
+
+    Attributes:
+        ema: the moving average of the weights, or None.
     """
 
     def __init__(self, cfg):
+        """
+        Raises:
+            OSError: checkpoints cannot be written to OUTPUT_DIR.
+            ValueError: the config asks for what cannot be.
+        """
         self.found = traces_of_a_run(cfg.OUTPUT_DIR)
         comm.synchronize()  # no process may leave traces before all have looked
         if comm.is_main_process():
-            os.makedirs(cfg.OUTPUT_DIR, exist_ok=True)
+            make_folder(cfg.OUTPUT_DIR)
+        self.seed = choose_seed(cfg)
+        seed_for(self.seed, BUILD)
+        with detectron2_trainer_on(cfg.MODEL.DEVICE):
+            super().__init__(cfg)
+        if comm.is_main_process():
+            check_room(self.trained, self.cfg)
             config_file = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
             if not os.path.exists(config_file):
                 with open(config_file, "w") as f:
                     f.write(cfg.dump())
-        with ddp_for(cfg.MODEL.DEVICE):
-            super().__init__(cfg)
+        logger.info(describe_schedule(self.cfg, cfg))
 
     def build_hooks(self):
-        """Detectron2's; the first of them to be built keep the checkpointer, so it is set here."""
-        self.checkpointer = SCNetCheckpointer(
-            self._trainer.model, self.cfg.OUTPUT_DIR, trainer=weakref.proxy(self)
+        """Detectron2's and ours. What they work with is built here, as they are the first to."""
+        cfg = self.cfg
+        self._trainer = StepTrainer(
+            self._trainer.model,
+            self._trainer.data_loader,
+            self._trainer.optimizer,
+            parts=cfg.SOLVER.GRADIENT_ACCUMULATION,
+            mixed_precision=cfg.SOLVER.AMP.ENABLED,
+            seed=self.seed,
         )
-        return super().build_hooks()
+        # Detectron2's get_bn_modules and the like look at the model without its wrapper.
+        self.trained = getattr(self.model, "module", self.model)
+        self.ema, parts = None, {TRAINER: weakref.proxy(self)}
+        if cfg.SOLVER.EMA.ENABLED:
+            self.ema = ExponentialMovingAverage(self.trained, cfg.SOLVER.EMA.DECAY)
+            parts[TRAINING_MODEL] = self.trained
+        self.checkpointer = SCNetCheckpointer(
+            self.result, cfg.OUTPUT_DIR, trusted=cfg.MODEL.TRUST_WEIGHTS, **parts
+        )
+        first, *others = super().build_hooks()
+        at = next(k for k, hook in enumerate(others) if isinstance(hook, hooks.EvalHook))
+        others[at] = Evaluation(
+            cfg.TEST.EVAL_PERIOD,
+            self._evaluate,
+            self.checkpointer,
+            metric=best_metric(cfg),
+            patience=cfg.TEST.PATIENCE,
+        )
+        # A signal is looked at when the checkpoint of the step is there, before an evaluation.
+        others.insert(at, StopOnSignal(self.checkpointer))
+        return [first, self.ema, PeakMemory(), *others]
+
+    @property
+    def result(self) -> nn.Module:
+        """The model to use: the averaged one if there is one, else the trained one."""
+        return self.ema.averaged if self.ema else self.trained
+
+    def _evaluate(self) -> Dict:
+        self._last_eval_results = self.test(self.cfg, self.result)
+        return self._last_eval_results
+
+    def build_writers(self):
+        """Detectron2's: the log, ``metrics.json``, TensorBoard; and Weights & Biases on request."""
+        if self.cfg.WANDB.PROJECT:
+            start_wandb(self.cfg)
+        return super().build_writers()
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Detectron2's; then the model gets the names of the classes that it is trained on.
 
         Raises:
             FileExistsError: OUTPUT_DIR held a run already, and ``resume`` is False.
-            ValueError: the run to be resumed was for other classes.
+            ValueError: the run to be resumed was for other classes, or with other parts; or a
+                file is damaged.
         """
         if self.found and not resume:
             raise FileExistsError(
@@ -66,16 +134,35 @@ class Trainer(DefaultTrainer):
                 f"({', '.join(self.found)}). Resume it, or choose another directory."
             )
         super().resume_or_load(resume)
-        model, names = self.checkpointer.model, thing_classes(self.cfg.DATASETS.TRAIN[0])
-        before = model.metadata.get("thing_classes", names)
+        if self.ema and not self.start_iter:
+            self.trained.load_state_dict(self.result.state_dict())
+        names = thing_classes(self.cfg.DATASETS.TRAIN[0])
+        before = self.result.metadata.get("thing_classes", names)
         if self.found and before != names:
             raise ValueError(
                 f"The run in '{self.cfg.OUTPUT_DIR}' is for the classes {before[:10]}, but the "
                 f"training data now has {names[:10]}. Choose another OUTPUT_DIR."
             )
-        model.metadata = make_metadata(
-            {"thing_classes": names, "stuff_classes": semantic_classes(self.cfg)}
-        )
+        for model in (self.trained, self.result):
+            model.metadata = make_metadata(
+                {"thing_classes": names, "stuff_classes": semantic_classes(self.cfg)}
+            )
+
+    def train(self):
+        """See :meth:`detectron2.engine.DefaultTrainer.train`.
+
+        Raises:
+            FloatingPointError: a loss is not finite; the message names the images.
+            OSError: a checkpoint could not be written.
+        """
+        self.data_loader.seed = self._trainer.seed
+        self.data_loader.first = self.start_iter * self._trainer.parts
+        if comm.is_main_process():
+            save_record(self.cfg.OUTPUT_DIR, seed=self._trainer.seed, first_step=self.start_iter)
+        try:
+            return super().train()
+        except StopTraining as reason:
+            logger.warning(str(reason))
 
     @classmethod
     def build_optimizer(cls, cfg, model):
@@ -102,7 +189,14 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_train_loader(cls, cfg):
-        loader = build_detection_train_loader(cfg, mapper=SCNetDatasetMapper(cfg, True))
+        processes, parts = comm.get_world_size(), cfg.SOLVER.GRADIENT_ACCUMULATION
+        if cfg.SOLVER.IMS_PER_BATCH % (processes * parts):
+            raise ValueError(
+                f"SOLVER.IMS_PER_BATCH {cfg.SOLVER.IMS_PER_BATCH} cannot be divided among "
+                f"{processes} processes with {parts} parts each (SOLVER.GRADIENT_ACCUMULATION)."
+            )
+        batch_size = cfg.SOLVER.IMS_PER_BATCH // (processes * parts)
+        loader = TrainLoader(cfg, SCNetDatasetMapper(cfg, True), batch_size)
         for name in cfg.DATASETS.TRAIN:
             check_num_classes(cfg, name, thing_classes(name))
         return loader
@@ -151,6 +245,18 @@ class Trainer(DefaultTrainer):
         return OrderedDict((f"{name}_TTA", values) for name, values in metrics.items())
 
 
+def choose_seed(cfg) -> int:
+    """``SEED``, or a random one, the same for all processes, if it is negative."""
+    return cfg.SEED if cfg.SEED >= 0 else comm.all_gather(secrets.randbits(31))[0]
+
+
+def best_metric(cfg) -> str:
+    """The name of the metric whose best weights are kept."""
+    task = "segm/AP" if cfg.MODEL.MASK_ON else "bbox/AP"
+    several = len(cfg.DATASETS.TEST) > 1
+    return cfg.TEST.BEST_METRIC or (f"{cfg.DATASETS.TEST[0]}/{task}" if several else task)
+
+
 def load_for_evaluation(cfg, resume: bool = False) -> nn.Module:
     """The model with the weights of ``MODEL.WEIGHTS``, in evaluation mode.
 
@@ -163,7 +269,7 @@ def load_for_evaluation(cfg, resume: bool = False) -> nn.Module:
             classes than those of a set of DATASETS.TEST.
     """
     model = Trainer.build_model(cfg).eval()
-    checkpointer = SCNetCheckpointer(model, cfg.OUTPUT_DIR)
+    checkpointer = SCNetCheckpointer(model, cfg.OUTPUT_DIR, trusted=cfg.MODEL.TRUST_WEIGHTS)
     if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
         raise ValueError("No weights to evaluate. Add MODEL.WEIGHTS path/to/model.pth.")
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
@@ -171,23 +277,3 @@ def load_for_evaluation(cfg, resume: bool = False) -> nn.Module:
     for dataset in cfg.DATASETS.TEST if names else ():
         check_class_names(f"The weights '{cfg.MODEL.WEIGHTS}'", names, dataset)
     return model
-
-
-def write_results(results: Dict[str, Dict[str, Dict[str, float]]], folder: str) -> None:
-    """Save the numbers of an evaluation, and a table of them.
-
-    Args:
-        results: data set -> "bbox" or "segm" -> metric -> value in percent.
-        folder: gets ``results.json`` with all of them and ``results.md`` with the main ones.
-    """
-    os.makedirs(folder, exist_ok=True)
-    rows = [
-        [dataset, task, *(metrics.get(name, float("nan")) for name in METRICS)]
-        for dataset, tasks in results.items()
-        for task, metrics in tasks.items()
-    ]
-    table = tabulate(rows, ["data set", "task", *METRICS], tablefmt="github", floatfmt=".1f")
-    with open(os.path.join(folder, "results.md"), "w") as f:
-        f.write(table + "\n")
-    with open(os.path.join(folder, "results.json"), "w") as f:
-        json.dump(results, f, indent=1)

@@ -10,6 +10,8 @@ import torch
 from detectron2.modeling.roi_heads.mask_head import mask_rcnn_inference, mask_rcnn_loss
 from detectron2.modeling.roi_heads.roi_heads import select_foreground_proposals
 from detectron2.structures import Boxes, Instances
+from detectron2.structures.boxes import matched_pairwise_iou
+from detectron2.utils.events import get_event_storage
 from torch import Tensor, nn
 
 from .cascade import Stage
@@ -83,6 +85,7 @@ class MaskBranch(nn.Module):
             positives, is_positive = select_foreground_proposals(
                 stages[t].proposals, self.num_classes
             )
+            log_iou(positives, t)
             x = self._pool(features, [p.proposal_boxes for p in positives])
             if self.relays:
                 x = x + self.relays[h](stages[t].box_features[torch.cat(is_positive)])
@@ -128,3 +131,13 @@ class MaskBranch(nn.Module):
 
     def _pool(self, features: Dict[str, Tensor], boxes: List[Boxes]) -> Tensor:
         return self.pooler([features[name] for name in self.in_features], boxes)
+
+
+def log_iou(positives: List[Instances], stage: int) -> None:
+    """Log the mean IoU of a stage's mask samples with their objects; Fig. 1 is about it."""
+    some = [p for p in positives if len(p)]  # others have no objects to compare with
+    if some:
+        boxes = Boxes.cat([p.proposal_boxes for p in some])
+        objects = Boxes.cat([p.gt_boxes for p in some])
+        mean = matched_pairwise_iou(boxes, objects).mean().item()
+        get_event_storage().put_scalar(f"stage{stage}/mask_samples_iou", mean)

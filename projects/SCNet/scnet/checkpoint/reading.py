@@ -1,0 +1,98 @@
+"""Reading files of weights without running code that they may carry, and noticing damage."""
+
+import pickle
+import re
+import zipfile
+from typing import Any, BinaryIO
+
+import torch
+from detectron2.utils.file_io import PathManager
+
+TRUST = "If you trust where it comes from, add MODEL.TRUST_WEIGHTS True."
+WAY_OUT = (
+    "Copy it again from where it came. To go on with a training, write the name of an earlier "
+    "checkpoint of its directory into the file last_checkpoint."
+)
+
+# What a pickle of NumPy arrays, such as those of Detectron2's model zoo, is made of.
+ARRAY_PARTS = {
+    ("_codecs", "encode"),
+    ("collections", "OrderedDict"),
+    ("numpy", "dtype"),
+    ("numpy", "ndarray"),
+    *(
+        (f"numpy.{core}.{name}", function)
+        for core in ("core", "_core")
+        for name, function in (
+            ("multiarray", "_reconstruct"),
+            ("multiarray", "scalar"),
+            ("numeric", "_frombuffer"),
+        )
+    ),
+}
+
+
+class _ArrayUnpickler(pickle.Unpickler):
+    """Builds arrays and plain values, and nothing else."""
+
+    def find_class(self, module: str, name: str):
+        if (module, name) not in ARRAY_PARTS:
+            raise pickle.UnpicklingError(f"it wants '{module}.{name}'")
+        return super().find_class(module, name)
+
+
+def read_pickle(path: str, trusted: bool = False) -> Any:
+    """The content of a pickle of NumPy arrays.
+
+    Args:
+        path: of the file.
+        trusted: let it hold, and so run, anything.
+
+    Raises:
+        ValueError: the file is damaged, or holds more than arrays and is not trusted.
+    """
+    unpickler = pickle.Unpickler if trusted else _ArrayUnpickler
+    with PathManager.open(path, "rb") as f:
+        try:
+            return unpickler(f, encoding="latin1").load()
+        except Exception as error:  # of any kind, for a damaged pickle
+            raise ValueError(
+                f"'{path}' is no pickle of arrays, or it is damaged ({error}). {TRUST}"
+            ) from error
+
+
+def read_torch(path: str, trusted: bool = False) -> Any:
+    """The content of a file of ``torch.save``, on the CPU.
+
+    Args:
+        path: of the file.
+        trusted: let it hold, and so run, anything.
+
+    Raises:
+        ValueError: the file is damaged, or holds more than tensors and plain values and is not
+            trusted.
+    """
+    with PathManager.open(path, "rb") as f:
+        try:
+            _check_sums(f)
+            return torch.load(f, map_location="cpu", weights_only=not trusted)
+        except Exception as error:  # of any kind, for a damaged file
+            more = re.search(r"GLOBAL (\S+)", str(error))  # how PyTorch names what it refuses
+            if more and not trusted:
+                raise ValueError(
+                    f"'{path}' holds more than tensors and plain values ({more[1]}), and may run "
+                    f"any code while it is read. {TRUST}"
+                ) from error
+            reason = (str(error) or "it ends too early").splitlines()[0]
+            raise ValueError(
+                f"'{path}' is truncated, damaged, or no file of PyTorch ({reason}). {WAY_OUT}"
+            ) from error
+
+
+def _check_sums(f: BinaryIO) -> None:
+    """PyTorch reads a file with flipped bits without a word; its zip format has checksums."""
+    if zipfile.is_zipfile(f):
+        damaged = zipfile.ZipFile(f).testzip()
+        if damaged:
+            raise zipfile.BadZipFile(f"wrong checksum of '{damaged}'")
+    f.seek(0)

@@ -1,0 +1,23 @@
+"""What the processes that load data have in common."""
+
+import os
+import signal
+import threading
+
+
+def outlive_sigterm(worker: int) -> None:
+    """For ``DataLoader(worker_init_fn=...)``: only the training may end its workers.
+
+    A cluster that is about to take a machine back may send SIGTERM to all processes of a job. The
+    training needs its workers until it has written a checkpoint. SIGTERM from the training itself
+    does end them. Where the sender of a signal cannot be told (macOS), nothing is changed.
+    """
+    if hasattr(signal, "sigwaitinfo"):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        continue
+    os._exit(0)

@@ -1,0 +1,29 @@
+"""The numbers of an evaluation, as files."""
+
+import json
+import os
+from typing import Dict
+
+from tabulate import tabulate
+
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+
+
+def write_results(results: Dict[str, Dict[str, Dict[str, float]]], folder: str) -> None:
+    """Save the numbers of an evaluation, and a table of them.
+
+    Args:
+        results: data set -> "bbox" or "segm" -> metric -> value in percent.
+        folder: gets ``results.json`` with all of them and ``results.md`` with the main ones.
+    """
+    os.makedirs(folder, exist_ok=True)
+    rows = [
+        [dataset, task, *(metrics.get(name, float("nan")) for name in METRICS)]
+        for dataset, tasks in results.items()
+        for task, metrics in tasks.items()
+    ]
+    table = tabulate(rows, ["data set", "task", *METRICS], tablefmt="github", floatfmt=".1f")
+    with open(os.path.join(folder, "results.md"), "w") as f:
+        f.write(table + "\n")
+    with open(os.path.join(folder, "results.json"), "w") as f:
+        json.dump(results, f, indent=1)

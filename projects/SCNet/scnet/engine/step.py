@@ -1,0 +1,113 @@
+"""One training step: Detectron2's, in parts and in mixed precision if asked for, and checked."""
+
+import time
+from collections import defaultdict
+from contextlib import nullcontext
+from typing import Dict, List
+
+import torch
+from detectron2.engine import SimpleTrainer
+from detectron2.utils import comm
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from ..seeding import STEP, seed_for
+
+
+class StepTrainer(SimpleTrainer):
+    """See :class:`detectron2.engine.SimpleTrainer`.
+
+    - The random numbers of a step, those that sample regions, follow from the seed, the
+      iteration and the process.
+    - The gradients of several batches can be accumulated before the optimizer steps.
+    - Mixed precision: float16 with a scaled loss on a GPU, bfloat16 on the CPU.
+    - A loss that is not finite is an error that names the images, before the optimizer steps.
+
+    Attributes:
+        seed: of the run; a checkpoint brings its own.
+    """
+
+    def __init__(
+        self,
+        model,
+        data_loader,
+        optimizer,
+        *,
+        parts: int = 1,
+        mixed_precision: bool = False,
+        seed: int = 0,
+    ):
+        """
+        Args:
+            model, data_loader, optimizer: see :class:`detectron2.engine.SimpleTrainer`.
+            parts: batches of the loader per step; their gradients are averaged.
+            mixed_precision: see above.
+            seed: of the run.
+        """
+        super().__init__(model, data_loader, optimizer)
+        self.seed = seed
+        self.parts = parts
+        self.device = next(model.parameters()).device.type
+        self.precision = torch.float16 if self.device == "cuda" else torch.bfloat16
+        self.mixed_precision = mixed_precision
+        # bfloat16 has the range of single precision, so its losses need no scaling.
+        scale = mixed_precision and self.precision == torch.float16
+        self.grad_scaler = torch.amp.GradScaler(self.device, enabled=scale)
+
+    def run_step(self) -> None:
+        """
+        Raises:
+            FloatingPointError: a loss is not finite.
+        """
+        assert self.model.training, "The model was changed to evaluation mode."
+        start = time.perf_counter()
+        batches = [next(self._data_loader_iter) for _ in range(self.parts)]
+        data_time = time.perf_counter() - start
+
+        self.optimizer.zero_grad()
+        means: Dict[str, Tensor] = defaultdict(float)
+        for part, batch in enumerate(batches):
+            seed_for(self.seed, STEP, self.iter, part, comm.get_rank())
+            # The processes exchange their gradients once per step, with the last part.
+            alone = isinstance(self.model, DistributedDataParallel) and part + 1 < self.parts
+            with self.model.no_sync() if alone else nullcontext():
+                with torch.autocast(self.device, self.precision, enabled=self.mixed_precision):
+                    losses = self.model(batch)
+                total = sum(losses.values())
+                if not torch.isfinite(total):
+                    raise FloatingPointError(describe_broken_losses(losses, batch, self.iter))
+                self.grad_scaler.scale(total / self.parts).backward()
+            for name, loss in losses.items():
+                means[name] += loss.detach() / self.parts
+        self.after_backward()
+        self._write_metrics(means, data_time)
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def state_dict(self) -> Dict:
+        return {
+            **super().state_dict(),
+            "grad_scaler": self.grad_scaler.state_dict(),
+            "seed": self.seed,
+        }
+
+    def load_state_dict(self, state_dict: Dict) -> None:
+        super().load_state_dict(state_dict)
+        self.seed = state_dict.get("seed", self.seed)  # older checkpoints have none
+        if state_dict.get("grad_scaler") and self.grad_scaler.is_enabled():
+            self.grad_scaler.load_state_dict(state_dict["grad_scaler"])
+
+
+def describe_broken_losses(losses: Dict[str, Tensor], batch: List[Dict], iteration: int) -> str:
+    """The text of the error for losses that are not finite."""
+    values = {name: loss.item() for name, loss in losses.items()}
+    broken = [name for name, loss in losses.items() if not torch.isfinite(loss)]
+    others = ", ".join(f"{name} {v:.4g}" for name, v in values.items() if name not in broken)
+    images = ", ".join(str(x.get("file_name", "an image without a name")) for x in batch)
+    return (
+        f"{', '.join(f'{name} is {values[name]}' for name in broken)} at iteration {iteration}, "
+        f"with the images {images}. The other losses are: {others or 'none'}. The weights were not "
+        "changed, and the last checkpoint is whole. Look at these images with check_dataset.py; "
+        "if they are right, go on from the last checkpoint (--resume) with a lower "
+        "SOLVER.BASE_LR or with SOLVER.CLIP_GRADIENTS.ENABLED True."
+    )

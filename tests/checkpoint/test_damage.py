@@ -1,0 +1,226 @@
+"""Checkpoints are whole or not there, and damaged or dangerous files are refused."""
+
+import os
+import pickle
+import random
+import resource
+import signal
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from scnet.checkpoint import SCNetCheckpointer
+from scnet.checkpoint.reading import read_pickle, read_torch
+
+
+class Trainer:
+    """Stands for what a checkpoint holds beside the model."""
+
+    def __init__(self, steps=0):
+        self.steps = steps
+
+    def state_dict(self):
+        return {"iteration": self.steps}
+
+    def load_state_dict(self, state_dict):
+        self.steps = state_dict["iteration"]
+
+
+@pytest.fixture
+def model():
+    return nn.Linear(300, 200)
+
+
+@pytest.fixture
+def checkpointer(model, tmp_path):
+    """With a checkpoint of an earlier step."""
+    checkpointer = SCNetCheckpointer(model, str(tmp_path), trainer=Trainer(1))
+    checkpointer.save("model_0000001", iteration=1)
+    return checkpointer
+
+
+@pytest.fixture
+def before(checkpointer, tmp_path):
+    return contents(tmp_path)
+
+
+def contents(folder):
+    return {p.name: p.read_bytes() for p in folder.iterdir()}
+
+
+def resumes(folder):
+    model, trainer = nn.Linear(300, 200), Trainer()
+    SCNetCheckpointer(model, str(folder), trainer=trainer).resume_or_load("", resume=True)
+    return model, trainer
+
+
+def killed_in(function, name, monkeypatch, checkpointer):
+    """Save in a process that is killed when `function` is called as `name`."""
+    pid = os.fork()
+    if not pid:
+        torch.set_num_threads(1)  # the threads of this process are not in its copy
+        monkeypatch.setattr(name, function)
+        checkpointer.save("model_0000002", iteration=2)
+        os._exit(0)
+    _, status = os.waitpid(pid, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+def kill(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def write_half(data, file):
+    file.write(b"PK" + bytes(1000))
+    file.flush()
+    kill()
+
+
+@pytest.mark.parametrize(
+    "name, function", [("torch.save", write_half), ("os.fsync", kill), ("os.replace", kill)]
+)
+def test_killed_while_writing(checkpointer, before, tmp_path, monkeypatch, name, function):
+    checkpointer.checkpointables["trainer"].steps = 2
+    killed_in(function, name, monkeypatch, checkpointer)
+    after = contents(tmp_path)
+    assert {key: after[key] for key in before} == before
+    assert "model_0000002.pth" not in after
+    assert resumes(tmp_path)[1].steps == 1
+    checkpointer.save("model_0000002", iteration=2)  # what is left over is no obstacle
+    assert resumes(tmp_path)[1].steps == 2
+    assert not any(name.startswith("unfinished") for name in contents(tmp_path))
+
+
+def test_a_full_disk(checkpointer, before, tmp_path):
+    """Writing fails in the middle, as when no block is left."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(OSError, match="Cannot write.*0000002.*The last one.*0000001.*whole"):
+            checkpointer.save("model_0000002", iteration=2)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert contents(tmp_path) == before
+
+
+def test_weights_that_are_not_finite_are_not_saved(checkpointer, before, model, tmp_path):
+    with torch.no_grad():
+        model.bias[7] = float("nan")
+    with pytest.raises(FloatingPointError, match="not finite, bias among them.*--resume"):
+        checkpointer.save("model_0000002", iteration=2)
+    assert contents(tmp_path) == before
+
+
+def test_the_best_weights_are_no_place_to_go_on_from(checkpointer, tmp_path):
+    checkpointer.save("model_best", iteration=3)
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000001.pth"
+    assert (tmp_path / "model_best.pth").exists()
+
+
+def test_going_on_without_the_state_of_the_training_is_refused(model, tmp_path):
+    torch.save({"model": model.state_dict()}, tmp_path / "w.pth")
+    (tmp_path / "last_checkpoint").write_text("w.pth")
+    with pytest.raises(ValueError, match="Cannot go on from .*w.pth': it has no 'trainer'"):
+        resumes(tmp_path)
+
+
+def test_damage_is_noticed_or_harmless(checkpointer, tmp_path):
+    """Cut anywhere, or with a flipped bit anywhere: an error, or the very same content."""
+    rng = random.Random(0)
+    whole = (tmp_path / "model_0000001.pth").read_bytes()
+    content = read_torch(str(tmp_path / "model_0000001.pth"))
+    path, refused = tmp_path / "damaged.pth", 0
+    cuts = [whole[:n] for n in (0, 1, 4, len(whole) // 2, len(whole) - 1)]
+    flips = []
+    for _ in range(60):
+        flipped = bytearray(whole)
+        flipped[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        flips.append(bytes(flipped))
+    for damaged in [*cuts, *flips]:
+        path.write_bytes(damaged)
+        try:
+            read = read_torch(str(path))
+        except ValueError as error:
+            assert "damaged.pth' is" in str(error) and "last_checkpoint" in str(error)
+            refused += 1
+        else:
+            assert damaged not in cuts
+            assert all(torch.equal(read["model"][k], v) for k, v in content["model"].items())
+    assert refused > 50
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_no_files_of_weights(tmp_path, zipped):
+    """Bytes changed at random, in the format of old versions too: nothing but ValueError."""
+    rng, path = random.Random(0), tmp_path / "other.pth"
+    torch.save({"w": torch.rand(3)}, path, _use_new_zipfile_serialization=zipped)
+    whole = path.read_bytes()
+    for base in [whole] * 200 + [b"not a file of weights"] * 20:
+        changed = bytearray(base)
+        for _ in range(3):
+            changed[rng.randrange(len(changed))] = rng.randrange(256)
+        path.write_bytes(changed)
+        for read in (read_torch, read_pickle):
+            try:
+                read(str(path))
+            except ValueError as error:
+                assert "other.pth' " in str(error)
+
+
+def test_truncated_checkpoints_are_named_when_resuming(checkpointer, tmp_path):
+    path = tmp_path / "model_0000001.pth"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="model_0000001.pth' is .*earlier checkpoint"):
+        resumes(tmp_path)
+
+
+class Dangerous:
+    def __reduce__(self):
+        return (os.mkdir, (self.folder,))
+
+
+@pytest.fixture(params=["dangerous.pth", "dangerous.pkl"])
+def dangerous(request, model, tmp_path):
+    """A file of weights that makes a folder when it is read."""
+    path, extra = tmp_path / request.param, Dangerous()
+    extra.folder = str(tmp_path / "made by the file")
+    weights = {k: v.numpy() for k, v in model.state_dict().items()}
+    if path.suffix == ".pth":
+        weights = {k: torch.from_numpy(v) for k, v in weights.items()}
+        torch.save({"model": weights, "extra": extra}, path)
+    else:
+        path.write_bytes(pickle.dumps({"model": weights, "__author__": "me", "extra": extra}))
+    return path, tmp_path / "made by the file"
+
+
+def test_files_that_run_code_are_refused(dangerous, model):
+    path, made = dangerous
+    with pytest.raises(ValueError, match="dangerous.*MODEL.TRUST_WEIGHTS True"):
+        SCNetCheckpointer(model).load(str(path))
+    assert not made.exists()
+
+
+def test_unless_they_are_trusted(dangerous, model):
+    path, made = dangerous
+    os.rename(path, path.with_stem("trusted"))
+    # Detectron2 reads a pickle once more after it was looked at; it may be run twice.
+    try:
+        SCNetCheckpointer(model, trusted=True).load(str(path.with_stem("trusted")))
+    except FileExistsError:
+        assert path.suffix == ".pkl"
+    assert made.exists()
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_pickles_of_the_model_zoo(tmp_path, protocol):
+    """Arrays of NumPy, also those of Python 2 and of one element."""
+    arrays = {"w": np.arange(6.0).reshape(2, 3), "n": np.float32(3), "f": np.asfortranarray("ab")}
+    path = tmp_path / "zoo.pkl"
+    path.write_bytes(pickle.dumps({"model": arrays, "__author__": "them"}, protocol))
+    read = read_pickle(str(path))["model"]
+    assert all(np.array_equal(read[k], v) for k, v in arrays.items())
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ValueError, match="zoo.pkl' is no pickle of arrays, or it is damaged"):
+        read_pickle(str(path))

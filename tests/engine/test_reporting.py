@@ -1,0 +1,127 @@
+"""What a run says and leaves about itself."""
+
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from scnet import get_cfg
+from scnet.config import CONFIG_DIR
+from scnet.engine import Trainer, disk
+from scnet.engine.record import git_state
+from scnet.engine.reporting import describe_schedule, start_wandb
+
+
+@pytest.mark.parametrize("path", sorted(CONFIG_DIR.rglob("*.yaml")), ids=lambda p: p.stem)
+def test_every_config_says_for_how_many_gpus_it_is_written(path):
+    cfg = get_cfg()
+    cfg.merge_from_file(str(path))
+    assert cfg.SOLVER.REFERENCE_WORLD_SIZE > 0
+    assert cfg.SOLVER.IMS_PER_BATCH % cfg.SOLVER.REFERENCE_WORLD_SIZE == 0
+
+
+def test_one_line_about_the_schedule(monkeypatch):
+    written = get_cfg()
+    written.merge_from_file(str(CONFIG_DIR / "scnet_R_50_FPN_1x_coco.yaml"))
+    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
+    used = Trainer.auto_scale_workers(written, 2)
+    line = describe_schedule(used, written)
+    assert "4 images per step (2 processes x 1 parts x 2), learning rate 0.005, 351" in line
+    assert "divided by 10 after " in line and "warm-up 2000" in line
+    assert "written for 8 processes with 0.02 and 879" in line
+    assert "as the config says" in describe_schedule(used, used) and "\n" not in line
+
+
+def test_a_run_can_be_repeated(make_trainer, tmp_path, lines_of, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["train_net.py", "--num-gpus", "1"])
+    trainer = make_trainer("SOLVER.MAX_ITER", 1, "SEED", -1)
+    trainer.train()
+    make_trainer("SOLVER.MAX_ITER", 2, resume=True).train()
+    first, again = lines_of(tmp_path / "run/runs.jsonl")
+    assert first["command"] == ["train_net.py", "--num-gpus", "1"]
+    assert first["seed"] == again["seed"] == trainer.seed
+    assert (first["first_step"], again["first_step"]) == (0, 1)
+    assert {"python", "torch", "detectron2", "pycocotools"} <= first["versions"].keys()
+    assert (tmp_path / "run/config.yaml").exists()
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+def test_the_state_of_the_code(tmp_path):
+    def git(*args):
+        name = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        result = subprocess.run(
+            ["git", "-C", tmp_path, *name, *args], check=True, capture_output=True, text=True
+        )
+        return result.stdout.strip()
+
+    file = tmp_path / "__init__.py"
+    file.write_text("x = 1\n")
+    assert git_state(tmp_path) is None
+    git("init")
+    assert git_state(tmp_path) is None  # in a repository, but not part of it
+    git("add", ".")
+    git("commit", "-m", "x")
+    assert git_state(tmp_path) == {"commit": git("rev-parse", "HEAD"), "changes": ""}
+    file.write_text("x = 2\n")
+    assert "-x = 1\n+x = 2\n" in git_state(tmp_path)["changes"]
+
+
+def test_tensorboard_gets_numbers_and_pictures(make_trainer, tmp_path):
+    make_trainer("VIS_PERIOD", 2).train()
+    events = EventAccumulator(str(tmp_path / "run"))
+    events.Reload()
+    scalars = events.Tags()["scalars"]
+    wanted = {"total_loss", "lr", "peak_memory_mb", "data_time", "stage2/mask_samples_iou"}
+    wanted |= {f"stage{k}/roi_head/num_fg_samples" for k in range(3)}
+    assert wanted <= set(scalars)
+    assert 0.5 < events.Scalars("stage2/mask_samples_iou")[-1].value <= 1
+    (name,) = [x for x in events.Tags()["images"] if "predictions" in x]
+    image = events.Images(name)[0]
+    assert image.width > 1.5 * image.height
+
+
+def test_weights_and_biases_is_asked_for_but_not_there(tiny_cfg, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    tiny_cfg.WANDB.PROJECT = "mine"
+    with pytest.raises(ValueError, match="WANDB.PROJECT is 'mine'.*pip install wandb"):
+        start_wandb(tiny_cfg)
+
+
+def test_weights_and_biases_without_network(make_trainer, tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb", reason="wandb is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    make_trainer("WANDB.PROJECT", "mine", "SOLVER.MAX_ITER", 1).train()
+    assert wandb.run.id == (tmp_path / "run/wandb_id").read_text()
+    assert list((tmp_path / "run/wandb").glob("offline-run-*"))
+    wandb.finish()
+
+
+@pytest.mark.parametrize("optimizer, ema", [("SGD", False), ("AdamW", False), ("SGD", True)])
+def test_the_size_of_a_checkpoint(make_trainer, tmp_path, optimizer, ema):
+    options = ["SOLVER.OPTIMIZER", optimizer, "SOLVER.EMA.ENABLED", ema, "SOLVER.MAX_ITER", 1]
+    trainer = make_trainer(*options)
+    trainer.train()
+    size = disk.checkpoint_bytes(trainer.trained, trainer.cfg)
+    assert size == pytest.approx((tmp_path / "run/model_final.pth").stat().st_size, rel=0.05)
+
+
+def test_no_room_is_noticed_before_the_training(make_trainer, tmp_path, monkeypatch, caplog):
+    size = disk.checkpoint_bytes(make_trainer().trained, make_trainer(output="b").cfg)
+    for free, output in ((1.9 * size, "c"), (2.1 * size, "d")):
+        usage = SimpleNamespace(free=free)
+        monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder, usage=usage: usage)
+        if output == "c":
+            with pytest.raises(OSError, match=r"c' is on a disk with \d+ MB free.*two must fit"):
+                make_trainer(output=output)
+        else:
+            make_trainer("SOLVER.CHECKPOINT_PERIOD", 1, output=output)
+            assert "but the 6 checkpoints of this training will have" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_to(make_trainer, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OSError, match="OUTPUT_DIR '.*file/run' cannot be written to"):
+        make_trainer(output="file/run")

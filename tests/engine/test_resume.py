@@ -1,0 +1,120 @@
+"""A run that was interrupted goes on as if it had not been."""
+
+import json
+import os
+import signal
+
+import pytest
+import torch
+from detectron2.engine import HookBase
+
+from helpers import REPOSITORY
+
+# More for a soak: SCNET_KILLS=20 pytest tests/engine/test_resume.py
+KILLS = int(os.environ.get("SCNET_KILLS", 3))
+
+
+def steps_of(path):
+    """Iteration -> losses; a step that was repeated must have had the same."""
+    steps = {}
+    for line in path.read_text().splitlines():
+        try:
+            iteration, losses = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # killed while it was written
+        assert steps.setdefault(iteration, losses) == losses
+    return steps
+
+
+def assert_equal(one, two, where=""):
+    """The same bits, in nested dicts and lists."""
+    assert type(one) is type(two), where
+    if isinstance(one, dict):
+        assert one.keys() == two.keys(), where
+        for key in one:
+            assert_equal(one[key], two[key], f"{where}.{key}")
+    elif isinstance(one, torch.Tensor):
+        assert torch.equal(one, two), where
+    else:
+        assert one == two, where
+
+
+def load(path):
+    return torch.load(path / "model_final.pth", weights_only=True)
+
+
+def test_killed_at_random_moments(environment, run, tmp_path):
+    """With moving averages, mixed precision, accumulation, evaluation and a worker for the data."""
+    path = os.pathsep.join([str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
+    result = run(
+        REPOSITORY / "tests/engine/interrupted.py",
+        *(tmp_path, KILLS),
+        env={**environment, "PYTHONPATH": path},
+    )
+    print(result.stdout)
+    whole = steps_of(tmp_path / "whole/steps.jsonl")
+    killed = [p for p in tmp_path.glob("killed*") if p.is_dir()]
+    assert len(whole) == 12 and killed
+    for folder in killed:
+        assert steps_of(folder / "steps.jsonl") == whole
+        assert_equal(load(folder), load(tmp_path / "whole"))
+
+
+def test_a_checkpoint_is_enough(make_trainer, tmp_path):
+    """Also for the seed, if none was given; and at a step that is no multiple of anything."""
+    opts = ["SEED", -1, "SOLVER.CHECKPOINT_PERIOD", 3]
+    whole = make_trainer(*opts)
+    whole.train()
+    final = load(tmp_path / "run")
+    (tmp_path / "run/last_checkpoint").write_text("model_0000002.pth")
+    (tmp_path / "run/model_final.pth").unlink()
+    again = make_trainer(*opts, resume=True)
+    again.train()
+    assert again.losses == {3: whole.losses[3]}
+    assert_equal(load(tmp_path / "run"), final)
+
+
+@pytest.mark.parametrize("key, values", [("SEED", (3, 3, 4)), ("DATALOADER.NUM_WORKERS", (0, 2))])
+def test_the_seed_alone_decides(make_trainer, key, values):
+    losses = []
+    for k, value in enumerate(values):
+        trainer = make_trainer(key, value, "SOLVER.MAX_ITER", 2, output=str(k))
+        trainer.train()
+        losses.append(trainer.losses)
+    assert losses[0] == losses[1]
+    assert all(x != losses[0] for x in losses[2:])
+
+
+class SendSigterm(HookBase):
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def before_step(self):
+        if self.trainer.iter == self.iteration:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_sigterm_ends_the_training_after_a_checkpoint(make_trainer, tmp_path, caplog):
+    whole = make_trainer(output="whole")
+    whole.train()
+    handler = signal.getsignal(signal.SIGTERM)
+    stopped = make_trainer()
+    stopped.register_hooks([SendSigterm(1)])
+    stopped.train()
+    assert "Stopped by SIGTERM after iteration 1" in caplog.text
+    assert signal.getsignal(signal.SIGTERM) == handler
+    assert sorted(stopped.losses) == [0, 1]
+    assert (tmp_path / "run/last_checkpoint").read_text() == "model_0000001.pth"
+    goes_on = make_trainer(resume=True)
+    goes_on.train()
+    assert {**stopped.losses, **goes_on.losses} == whole.losses
+    assert_equal(load(tmp_path / "run"), load(tmp_path / "whole"))
+
+
+def test_a_checkpoint_without_averages_cannot_go_on_with_them(make_trainer, tmp_path):
+    make_trainer("SOLVER.MAX_ITER", 1).train()
+    with pytest.raises(ValueError, match="model_final.pth': it has no 'training_model'"):
+        make_trainer("SOLVER.EMA.ENABLED", True, resume=True)
+    make_trainer("SOLVER.EMA.ENABLED", True, "SOLVER.MAX_ITER", 1, output="ema").train()
+    with pytest.raises(ValueError, match="would lose its 'training_model'"):
+        make_trainer(output="ema", resume=True)
