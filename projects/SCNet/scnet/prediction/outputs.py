@@ -1,8 +1,8 @@
 """What is written: pictures and videos, results in COCO format, label maps.
 
 Every writer has ``paths(inputs)``, what it is going to write; ``write(frame, instances)``, for
-each frame in order; and ``close()``. As context managers they close themselves. The frames are those
-of :func:`scnet.prediction.inputs.frames_of`, which have a source.
+each frame in order; and ``close()``. As context managers they close themselves. The frames are
+those of :func:`scnet.prediction.inputs.frames_of`, which have a source.
 """
 
 import json
