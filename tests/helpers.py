@@ -24,6 +24,8 @@ TINY = [
     *("TEST.DETECTIONS_PER_IMAGE", "5"),
 ]
 
+NAMES = ["disk", "square", "triangle", "star", "ring"]  # of classes, for the tiny model
+
 
 def make_instances(height: int, width: int, classes) -> Instances:
     """Objects at random places, each filling its box."""

@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 import torch
-from detectron2.modeling import GeneralizedRCNNWithTTA
 
 from helpers import detect, training_step
 
@@ -171,33 +170,6 @@ def test_given_boxes_get_the_masks_of_detection(tiny_cfg, make_model, make_batch
         again = model.inference(batch, detected_instances=detected, do_postprocess=False)
     for one, other in zip(masks, again):
         torch.testing.assert_close(one, other.pred_masks)
-
-
-@pytest.mark.parametrize("mask_branch", MASK_HEADS)
-def test_test_time_augmentation(tiny_cfg, make_model, make_batch, mask_branch):
-    """One scale without flip is plain inference; a flipped image gives the flipped result."""
-    tiny_cfg.merge_from_list(["MODEL.SCNET.MASK_BRANCH", mask_branch, "TEST.AUG.MIN_SIZES", (64,)])
-    tiny_cfg.MODEL.SCNET.FEATURE_RELAY = mask_branch != "interleaved"
-    tiny_cfg.TEST.AUG.FLIP = False
-    model, batch = make_model(tiny_cfg), make_batch(tiny_cfg, [[1]])
-    batch[0]["image"] = batch[0]["image"].byte()  # as images are read
-    plain = detect(model, batch)[0]
-    augmented = detect(GeneralizedRCNNWithTTA(tiny_cfg, model), batch)[0]
-    assert torch.equal(augmented.pred_classes, plain.pred_classes)
-    torch.testing.assert_close(augmented.pred_boxes.tensor, plain.pred_boxes.tensor)
-    assert torch.equal(augmented.pred_masks, plain.pred_masks)
-    tiny_cfg.TEST.AUG.FLIP = True
-    with_flip = GeneralizedRCNNWithTTA(tiny_cfg, model)
-    one = detect(with_flip, batch)[0]
-    batch[0]["image"] = batch[0]["image"].flip(2)
-    other = detect(with_flip, batch)[0]
-    mirrored = one.pred_boxes.tensor[:, [2, 1, 0, 3]] * torch.tensor([-1, 1, -1, 1])
-    mirrored += torch.tensor([80, 0, 80, 0])
-    order, others = one.scores.argsort(), other.scores.argsort()
-    torch.testing.assert_close(one.scores[order], other.scores[others])
-    torch.testing.assert_close(
-        mirrored[order], other.pred_boxes.tensor[others], atol=1e-3, rtol=1e-4
-    )
 
 
 @pytest.mark.parametrize("freeze", [True, False])

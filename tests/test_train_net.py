@@ -49,7 +49,7 @@ def test_training_leaves_what_detectron2_leaves(trained):
 
 
 def test_augmentation_is_evaluated_beside_plain_inference(trained, environment, run, tmp_path):
-    """At another scale the boxes are others; tests/test_meta_arch.py has what they must be."""
+    """At another scale the boxes are others; tests/test_tta.py has what they must be."""
     output, _ = trained
     options = ["TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", "(160,)", "TEST.AUG.FLIP", False]
     weights = ["MODEL.WEIGHTS", output / "model_final.pth"]

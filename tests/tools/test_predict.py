@@ -1,9 +1,16 @@
+import json
+import runpy
+import shutil
+import sys
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from detectron2.data.catalog import Metadata
 
-from helpers import TINY
+from helpers import NAMES, REPOSITORY, TINY
+from scnet import Predictor, register_coco_json
 
 SCRIPT = "projects/SCNet/tools/predict.py"
 CONFIG = "projects/SCNet/configs/quickstart.yaml"
@@ -11,8 +18,10 @@ CONFIG = "projects/SCNet/configs/quickstart.yaml"
 
 @pytest.fixture
 def weights(tiny_cfg, make_model, tmp_path):
+    model = make_model(tiny_cfg)
+    model.metadata = Metadata(thing_classes=NAMES)
     path = tmp_path / "model.pth"
-    torch.save({"model": make_model(tiny_cfg).state_dict()}, path)
+    torch.save({"model": model.state_dict()}, path)
     return path
 
 
@@ -27,17 +36,52 @@ def images(tmp_path):
 
 
 @pytest.fixture
-def predict(run, weights, tmp_path):
-    def predict(*args, weights=weights, check=True):
-        fixed = ["--config-file", CONFIG, "--output", tmp_path / "out", "--threshold", 0]
-        return run(SCRIPT, *fixed, *args, "--opts", *TINY, "MODEL.WEIGHTS", weights, check=check)
+def video(tmp_path):
+    """Three frames."""
+    path = str(tmp_path / "clip.mp4")
+    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"mp4v"), 5, (64, 48))
+    for frame in np.random.default_rng(1).integers(0, 255, (3, 48, 64, 3), np.uint8):
+        writer.write(frame)
+    writer.release()
+    return path
+
+
+@pytest.fixture
+def run_script(monkeypatch, capfd):
+    """Run the script within this process, as starting another takes longer than the rest."""
+
+    def run_script(*args):
+        monkeypatch.chdir(REPOSITORY)
+        monkeypatch.setattr(sys, "argv", [SCRIPT, *map(str, args)])
+        runpy.run_path(SCRIPT, run_name="__main__")
+        return "".join(capfd.readouterr())
+
+    return run_script
+
+
+@pytest.fixture
+def predict(run_script, weights, tmp_path):
+    def predict(*args, weights=weights, output=("--output", tmp_path / "out"), threshold=0):
+        fixed = ["--config-file", CONFIG, *output, "--threshold", threshold]
+        return run_script(*fixed, *args, "--opts", *TINY, "MODEL.WEIGHTS", weights)
 
     return predict
 
 
+@pytest.fixture
+def check_refused(predict):
+    def check_refused(message, *args, **kwargs):
+        with pytest.raises(SystemExit) as info:
+            predict(*args, **kwargs)
+        assert str(info.value).startswith("predict.py: ")
+        assert message in str(info.value)
+
+    return check_refused
+
+
 def test_a_folder_gives_a_picture_per_image(predict, images, tmp_path):
-    result = predict("--input", images)
-    assert "2/2" in result.stdout  # the progress bar
+    output = predict("--input", images)
+    assert "2/2" in output  # the progress bar
     for name, image in {"a.png": "a.png", "sub/b.png": "sub/b.jpg"}.items():
         picture, original = (
             cv2.imread(str(tmp_path / "out" / name)),
@@ -50,13 +94,19 @@ def test_a_folder_gives_a_picture_per_image(predict, images, tmp_path):
         assert (np.abs(picture.astype(int) - plain) > 100).any(), "nothing was drawn"
 
 
-def test_pictures_are_replaced_only_when_asked(predict, images, tmp_path):
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/a.png").write_text("mine")
-    result = predict("--input", images / "a.png", check=False)
-    assert result.returncode != 0 and "add --overwrite" in result.stdout
-    assert (tmp_path / "out/a.png").read_text() == "mine"
-    predict("--input", images / "a.png", "--overwrite")
+def test_files_are_replaced_only_when_asked(predict, check_refused, images, tmp_path):
+    outputs = {
+        "--output": ("out", "out/a.png"),
+        "--masks": ("masks", "masks/a.png"),
+        "--json": ("results.json", "results.json"),
+    }
+    for option, (place, file_name) in outputs.items():
+        (tmp_path / file_name).parent.mkdir(exist_ok=True)
+        (tmp_path / file_name).write_text("mine")
+        args = ["--input", images / "a.png"]
+        check_refused("add --overwrite", *args, output=(option, tmp_path / place))
+        assert (tmp_path / file_name).read_text() == "mine"
+    predict(*args, "--overwrite")
     assert cv2.imread(str(tmp_path / "out/a.png")) is not None
 
 
@@ -65,26 +115,23 @@ def test_pictures_are_replaced_only_when_asked(predict, images, tmp_path):
     [
         (["--input", "nowhere"], "'nowhere' is no image, folder or registered data set"),
         (["--input", "projects/SCNet/configs"], "holds no images"),
+        (["--input", "x", "--classes", "disk", "cat"], "does not know 'cat'. It knows: disk,"),
+        (["--input", "x", "--limit", 0], "--limit must be 1 or more"),
+        (["--input", "x", "--batch-size", 0], "batch size must be 1 or more"),
     ],
 )
-def test_inputs_that_are_not_there_are_named(predict, args, message):
-    result = predict(*args, check=False)
-    assert result.returncode != 0
-    assert message in result.stdout and "Traceback" not in result.stdout
+def test_arguments_that_cannot_be_used_are_named(check_refused, args, message):
+    check_refused(message, *args)
 
 
-def test_an_unreadable_image_is_named(predict, images):
+def test_images_that_cannot_be_used_are_named(check_refused, images):
     (images / "broken.jpg").write_text("not an image")
-    result = predict("--input", images / "broken.jpg", check=False)
-    assert result.returncode != 0
-    assert "broken.jpg" in result.stdout and "Traceback" not in result.stdout
-
-
-def test_an_image_too_narrow_to_be_resized_is_named(predict, images):
+    check_refused("broken.jpg", "--input", images / "broken.jpg")
     cv2.imwrite(str(images / "line.png"), np.zeros((1, 5000, 3), np.uint8))
-    result = predict("--input", images / "line.png", check=False)
-    assert result.returncode != 0 and "Traceback" not in result.stdout
-    assert "line.png' of height and width (1, 5000) cannot be used" in result.stdout
+    message = "line.png' of height and width (1, 5000) cannot be used"
+    check_refused(message, "--input", images / "line.png")
+    (images / "a.jpg").write_bytes((images / "sub/b.jpg").read_bytes())
+    check_refused("would both be 'a.png'", "--input", images / "a.png", images / "a.jpg")
 
 
 def test_the_smallest_image_is_predicted(predict, images, tmp_path):
@@ -93,12 +140,103 @@ def test_the_smallest_image_is_predicted(predict, images, tmp_path):
     assert cv2.imread(str(tmp_path / "out/dot.png")) is not None
 
 
-def test_two_images_of_one_name_are_refused(predict, images):
-    (images / "a.jpg").write_bytes((images / "sub/b.jpg").read_bytes())
-    result = predict("--input", images, check=False)
-    assert result.returncode != 0 and "would both be 'a.png'" in result.stdout
+def test_nothing_to_predict_with_and_nothing_to_write(check_refused, images):
+    check_refused("Add --opts MODEL.WEIGHTS", "--input", images, weights="")
+    check_refused("Give --output, --json or --masks", "--input", images, output=())
 
 
-def test_no_weights(predict, images):
-    result = predict("--input", images, weights="", check=False)
-    assert result.returncode != 0 and "Add --opts MODEL.WEIGHTS" in result.stdout
+def test_images_and_a_video_in_all_formats(predict, weights, images, video, tiny_cfg, tmp_path):
+    """The same as the predictor gives, one by one, whatever the size of the batch."""
+    places = {x: tmp_path / x for x in ("out", "masks", "results.json")}
+    output = predict(
+        *("--input", images, video, "--batch-size", 3, "--classes", *NAMES[:4]),
+        output=(
+            "--output",
+            places["out"],
+            "--masks",
+            places["masks"],
+            "--json",
+            places["results.json"],
+        ),
+    )
+    assert "5/5" in output and f"5 images in {places['results.json']}" in output
+    found = list(Predictor(str(weights), tiny_cfg, classes=NAMES[:4]).stream([images, video]))
+    results = json.loads(places["results.json"].read_text())
+    assert [len(x) for x in found] == [
+        sum(r["image_id"] == k for r in results) for k in range(1, 6)
+    ]
+    scores = torch.cat([x.scores for x in found]).tolist()
+    assert [x["score"] for x in results] == pytest.approx(scores, abs=1e-4)
+    assert [x["frame"] for x in results if x["file_name"] == video][-1] == 3
+    masks = ["a.png", "sub/b.png", *(f"clip/{k:06d}.png" for k in (1, 2, 3))]
+    for name, instances in zip(masks, found):
+        labels = cv2.imread(str(places["masks"] / name), cv2.IMREAD_UNCHANGED)
+        assert labels.shape == instances.image_size
+        covered = instances.pred_masks.any(dim=0).numpy()
+        assert ((labels > 0) != covered).mean() <= 1e-2
+    capture = cv2.VideoCapture(str(places["out"] / "clip.mp4"))
+    assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 3
+    assert (places["out"] / "sub/b.png").exists()
+
+
+def test_a_limit_counts_images_and_frames(predict, images, video, tmp_path):
+    output = predict("--input", images / "a.png", video, images, "--limit", 3)
+    assert "3/3" in output
+    assert sorted(x.name for x in (tmp_path / "out").rglob("*.*")) == ["a.png", "clip.mp4"]
+    assert cv2.VideoCapture(str(tmp_path / "out/clip.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 2
+
+
+def test_results_of_a_data_set_have_its_ids(predict, coco_set, weights, tmp_path):
+    """For the input that is the data set, and for its folder with --annotations."""
+    coco_set.content["categories"] = [
+        {"id": 10 * k, "name": name} for k, name in enumerate(NAMES, 1)
+    ]
+    for x in coco_set.content["annotations"]:
+        x["category_id"] = 10
+    for k, x in enumerate(coco_set.content["images"]):
+        x["id"] = 100 + k
+    coco_set.write()
+    name = coco_set.json_file.parent.name
+    register_coco_json(name, str(coco_set.json_file), str(coco_set.images))
+    inputs = [[name], [coco_set.images, "--annotations", coco_set.json_file]]
+    for k, args in enumerate(inputs):
+        path = tmp_path / f"{k}.json"
+        predict("--input", *args, output=("--json", path))
+        results = json.loads(path.read_text())
+        assert {x["image_id"] for x in results} == {100, 101, 102}
+        assert all(x["category_id"] == 10 * (NAMES.index(x["category_name"]) + 1) for x in results)
+
+
+def test_weights_with_their_config_beside_them(run_script, weights, images, tiny_cfg, tmp_path):
+    arguments = ["--weights", weights, "--input", images / "a.png", "--json", tmp_path / "x.json"]
+    with pytest.raises(SystemExit, match="no config.yaml beside them"):
+        run_script(*arguments)
+    (tmp_path / "config.yaml").write_text(tiny_cfg.dump())
+    run_script(*arguments, "--threshold", 0, "--opts", "TEST.DETECTIONS_PER_IMAGE", 2)
+    assert len(json.loads((tmp_path / "x.json").read_text())) == 2
+
+
+def test_a_camera_that_is_stopped(predict, video, monkeypatch, tmp_path):
+    """Ctrl-C ends it; what was seen is written. OpenCV reads a camera in the way of a file."""
+    copy, opened = shutil.copy(video, tmp_path / "copy.mp4"), cv2.VideoCapture
+
+    class Camera:
+        def __init__(self, number):
+            assert number == 0
+            self.capture, self.left = opened(str(copy)), 2
+
+        def read(self):
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+            return self.capture.read()
+
+        def __getattr__(self, name):
+            return getattr(self.capture, name)
+
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    places = ("--output", tmp_path / "out", "--json", tmp_path / "x.json")
+    output = predict("--input", "0", output=places)
+    assert "2 images in" in output
+    assert {x["frame"] for x in json.loads((tmp_path / "x.json").read_text())} == {1, 2}
+    assert opened(str(tmp_path / "out/camera0.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 2

@@ -9,8 +9,10 @@ from .data import SCNetDatasetMapper, register_coco_json
 from .engine import configure_for_datasets
 from .meta_arch import SCNet
 from .modeling.roi_heads import SCNetROIHeads
+from .prediction import Predictor
 
 __all__ = [
+    "Predictor",
     "SCNet",
     "SCNetDatasetMapper",
     "SCNetROIHeads",

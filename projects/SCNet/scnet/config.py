@@ -101,6 +101,10 @@ def add_scnet_config(cfg: CN) -> None:
     _C.WANDB = CN()
     _C.WANDB.PROJECT = ""
 
+    # Test-time augmentation as the authors do it limits the long side of each scale to this
+    # times its TEST.AUG.MIN_SIZES: (600, 900), ..., (1400, 2100). TEST.AUG.MAX_SIZE limits all.
+    _C.TEST.AUG.MAX_SIZE_RATIO = 1.5
+
     # One's own data: COCO json files and, in the same order, the folders of their images.
     # When given, they are registered and replace DATASETS.TRAIN and DATASETS.TEST.
     _C.DATASETS.TRAIN_JSON = ()

@@ -1,62 +1,41 @@
-"""What the tools that draw pictures share: arguments, inputs, pictures and files."""
+"""What the tools that draw pictures share: arguments, pictures and files."""
 
 import os
 from argparse import REMAINDER, ArgumentParser
-from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple, Union
+from typing import Dict, List, Optional, Sequence, Union
 
 import cv2
 import numpy as np
-from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog
 from detectron2.data.detection_utils import check_image_size
-from detectron2.engine import DefaultPredictor
 from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils.colormap import colormap
 from detectron2.utils.visualizer import GenericMask, Visualizer
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .config import get_cfg
-from .data import class_names, read_image
-from .engine import register_datasets
-from .meta_arch import SCNet
-
 MIN_PICTURE_SIDE = 512  # pixels; pictures of smaller images are enlarged
-IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 COLORS = colormap(rgb=True, maximum=1)
 CAPTION_HEIGHT = 32  # pixels
 MARGIN = 4  # pixels, left and right of each panel
 
 
-@dataclass
-class InputImage:
-    """An image to predict.
+INPUTS = "images, folders of images, patterns such as 'a/*.jpg', names of registered data sets"
 
-    Attributes:
-        file_name: path of the image.
-        picture: path of its picture within the output folder.
-        dataset: name of the data set that it is from, if it is from one.
-        record: Detectron2's dict of the image in that data set.
+
+def add_arguments(
+    parser: ArgumentParser, inputs: str = INPUTS, output_required: bool = True
+) -> None:
+    """Add --input, --output, --threshold, --limit, --overwrite and --opts.
+
+    Args:
+        inputs: what --input may be.
+        output_required: False lets --output be left out.
     """
-
-    file_name: str
-    picture: str
-    dataset: Optional[str] = None
-    record: Optional[Dict] = None
-
-
-def add_arguments(parser: ArgumentParser) -> None:
-    """Add --input, --output, --threshold, --limit, --overwrite and --opts."""
+    parser.add_argument("--input", required=True, nargs="+", help=inputs)
     parser.add_argument(
-        "--input",
-        required=True,
-        nargs="+",
-        help="images, folders of images, or names of registered data sets",
+        "--output", required=output_required, metavar="FOLDER", help="where pictures go"
     )
-    parser.add_argument("--output", required=True, metavar="FOLDER", help="where pictures go")
     parser.add_argument(
         "--threshold", type=float, default=0.5, help="lowest score drawn (%(default)s)"
     )
@@ -67,96 +46,17 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def read_cfg(config_file: str, opts: List[str]) -> CfgNode:
-    """Read a config and register the data sets that it names, which need not be there.
+def refuse_to_replace(paths: Sequence[str]) -> None:
+    """Make sure that none of the files is there.
 
     Raises:
-        ValueError: see :func:`scnet.engine.register_datasets`.
+        FileExistsError: one is.
     """
-    cfg = get_cfg()
-    cfg.merge_from_file(config_file)
-    cfg.merge_from_list(opts)
-    register_datasets(cfg, must_exist=False)
-    return cfg
-
-
-def names_of_classes(model: SCNet, cfg: CfgNode) -> List[str]:
-    """The names that came with the weights; if none did, those of the first of DATASETS.TEST.
-
-    Raises:
-        ValueError: see :func:`scnet.data.class_names`.
-    """
-    return model.metadata.get("thing_classes") or class_names(cfg)
-
-
-def find_images(inputs: List[str]) -> List[InputImage]:
-    """The images of files, folders and data sets, each once.
-
-    Raises:
-        FileNotFoundError: an input is no file, folder or data set, or has no images.
-        ValueError: two images would have the same picture.
-    """
-    images: Dict[str, InputImage] = {}
-    for source in inputs:
-        path = Path(source)
-        if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-            found = [
-                InputImage(str(p), str(p.relative_to(path).with_suffix(".png"))) for p in files
-            ]
-        elif path.is_file():
-            found = [InputImage(source, path.stem + ".png")]
-        elif source in DatasetCatalog:
-            found = [
-                InputImage(r["file_name"], Path(r["file_name"]).stem + ".png", source, r)
-                for r in DatasetCatalog.get(source)
-            ]
-        else:
-            raise FileNotFoundError(f"'{source}' is no image, folder or registered data set.")
-        if not found:
-            raise FileNotFoundError(f"'{source}' holds no images ({', '.join(IMAGE_SUFFIXES)}).")
-        images.update({image.file_name: image for image in found})
-    first: Dict[str, str] = {}
-    for image in images.values():
-        if image.picture in first:
-            raise ValueError(
-                f"The pictures of '{first[image.picture]}' and '{image.file_name}' would both be "
-                f"'{image.picture}'. Predict them into different folders."
-            )
-        first[image.picture] = image.file_name
-    return list(images.values())
-
-
-def detect(predictor: DefaultPredictor, file_name: str) -> Tuple[np.ndarray, Instances]:
-    """Read an image and find the objects in it.
-
-    Returns:
-        the image (H, W, 3) uint8, BGR, and its instances on the CPU.
-
-    Raises:
-        FileNotFoundError, ValueError: it cannot be read, or is too narrow to be resized; the
-            message names it.
-    """
-    pixels = read_image(file_name)
-    try:
-        return pixels, predictor(pixels)["instances"].to("cpu")
-    except ValueError as error:
-        raise ValueError(
-            f"Image '{file_name}' of height and width {pixels.shape[:2]} cannot be used: {error}."
-        ) from error
-
-
-def refuse_to_replace(folder: str, names: List[str]) -> None:
-    """Make sure that there are no such files in the folder.
-
-    Raises:
-        FileExistsError: there are.
-    """
-    existing = [name for name in names if os.path.exists(os.path.join(folder, name))]
+    existing = [path for path in paths if os.path.exists(path)]
     if existing:
         raise FileExistsError(
-            f"'{folder}' has {existing[0]} and {len(existing) - 1} more already. Choose "
-            "another --output, or add --overwrite."
+            f"'{existing[0]}' and {len(existing) - 1} more exist already. Choose another place, or "
+            "add --overwrite."
         )
 
 

@@ -87,7 +87,7 @@ def main() -> bool:
     own_data.merge_data_arguments(cfg, args)
     cfg.merge_from_list(args.opts)
     if args.output and not args.overwrite:
-        visualization.refuse_to_replace(args.output, ["report.md"])
+        visualization.refuse_to_replace([os.path.join(args.output, "report.md")])
     own_data.register_datasets(cfg)
     sets = list(dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
     summaries = {name: configure.summarize(name) for name in sets}

@@ -20,13 +20,13 @@ from typing import Dict, List, Sequence, Tuple
 from urllib.parse import quote
 
 import numpy as np
-from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
-from detectron2.engine import DefaultPredictor
 from tqdm import tqdm
 
-from scnet import visualization
+from scnet import Predictor, visualization
 from scnet.data import read_image
+from scnet.prediction.inputs import find_images
+from scnet.prediction.predictor import read_cfg
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -92,8 +92,8 @@ def parse_args() -> argparse.Namespace:
 
 
 def read_models(
-    models: Sequence[Sequence[str]], opts: List[str]
-) -> Tuple[Dict[str, DefaultPredictor], List[str]]:
+    models: Sequence[Sequence[str]], opts: List[str], threshold: float
+) -> Tuple[Dict[str, Predictor], List[str]]:
     """Predictors by the names of the models, from (name, config file, weights); and the classes.
 
     Raises:
@@ -102,23 +102,18 @@ def read_models(
     """
     if len(models) < 2:
         raise ValueError("Give at least two models: --model NAME CONFIG WEIGHTS --model ...")
-    cfgs: Dict[str, CfgNode] = {}
+    predictors: Dict[str, Predictor] = {}
     for name, config_file, weights in models:
-        if name in cfgs:
+        if name in predictors:
             raise ValueError(f"Two models are named '{name}'. Give each its own name.")
         if "://" not in weights and not os.path.isfile(weights):
             raise FileNotFoundError(f"Weights '{weights}' of model '{name}' are no file.")
-        cfgs[name] = visualization.read_cfg(config_file, opts)
-        cfgs[name].MODEL.WEIGHTS = weights
-    predictors = {name: DefaultPredictor(cfg) for name, cfg in cfgs.items()}
-    classes = {
-        name: visualization.names_of_classes(predictor.model, cfgs[name])
-        for name, predictor in predictors.items()
-    }
+        predictors[name] = Predictor(weights, read_cfg(config_file, opts), threshold=threshold)
     first = models[0][0]
-    for name in cfgs:
-        refuse_other_classes(f"Model '{first}'", classes[first], f"model '{name}'", classes[name])
-    return predictors, classes[first]
+    names = predictors[first].names
+    for name, predictor in predictors.items():
+        refuse_other_classes(f"Model '{first}'", names, f"model '{name}'", predictor.names)
+    return predictors, names
 
 
 def refuse_other_classes(this: str, names: List[str], that: str, others: List[str]) -> None:
@@ -158,9 +153,9 @@ def main() -> None:
     args = parse_args()
     if args.limit is not None and args.limit < 1:
         raise ValueError("--limit must be 1 or more.")
-    predictors, names = read_models(args.model, args.opts)
+    predictors, names = read_models(args.model, args.opts, args.threshold)
     first = args.model[0][0]
-    images = visualization.find_images(args.input)
+    images = find_images(args.input)
     annotated = {i.dataset for i in images if i.record and i.record.get("annotations")}
     for dataset in annotated:
         classes = MetadataCatalog.get(dataset).thing_classes
@@ -168,8 +163,8 @@ def main() -> None:
     images = images[: args.limit]
     page, counts = (os.path.join(args.output, x) for x in ("index.html", "predictions.json"))
     if not args.overwrite:
-        pictures = [image.picture for image in images]
-        visualization.refuse_to_replace(args.output, [*pictures, "index.html", "predictions.json"])
+        pictures = [os.path.join(args.output, image.picture) for image in images]
+        visualization.refuse_to_replace([*pictures, page, counts])
 
     rows = []
     for image in tqdm(images, desc="Comparing", unit="image"):
@@ -179,8 +174,7 @@ def main() -> None:
             truth = visualization.draw_ground_truth(pixels, image.record, names)
             panels.append(visualization.add_caption("ground truth", truth))
         for name, predictor in predictors.items():
-            pixels, instances = visualization.detect(predictor, image.file_name)
-            instances = instances[instances.scores >= args.threshold]
+            instances = predictor(image.file_name)
             drawn = visualization.draw_detections(pixels, instances, names)
             panels.append(visualization.add_caption(name, drawn))
             detections[name] = len(instances)

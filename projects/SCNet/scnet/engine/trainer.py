@@ -10,7 +10,6 @@ from typing import Dict
 import torch
 from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, hooks
-from detectron2.modeling import GeneralizedRCNNWithTTA
 from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
@@ -24,6 +23,7 @@ from ..data.coco_json import check_class_names, check_num_classes, thing_classes
 from ..data.train_loader import TrainLoader
 from ..data.workers import outlive_sigterm
 from ..seeding import BUILD, seed_for
+from ..tta import SCNetWithTTA
 from .configure import semantic_classes
 from .disk import check_room, make_folder
 from .distributed import detectron2_trainer_on, take_buffers_of_the_first
@@ -236,11 +236,14 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def test_with_TTA(cls, cfg, model) -> Dict:
-        """Evaluate with Detectron2's test-time augmentation (TEST.AUG), as its train_net.py does.
+        """Evaluate with test-time augmentation (TEST.AUG), as Detectron2's train_net.py does.
 
         Leaves ``inference_TTA/`` in OUTPUT_DIR; the names of the results end in "_TTA".
         """
-        model = GeneralizedRCNNWithTTA(cfg, model)
+        model = SCNetWithTTA(cfg, model)
+        cfg = cfg.clone()
+        cfg.defrost()
+        cfg.INPUT.MIN_SIZE_TEST = 0  # the augmentations resize the image as it is on disk
         names = cfg.DATASETS.TEST
         evaluators = [cls.build_evaluator(cfg, name, "inference_TTA") for name in names]
         metrics = cls.test(cfg, model, evaluators, "inference_TTA")

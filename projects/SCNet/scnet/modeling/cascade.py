@@ -175,12 +175,12 @@ class BoxCascade(CascadeROIHeads):
             losses.update({f"{n}_stage{k}": weight * loss for n, loss in stage_losses.items()})
         return losses
 
-    def box_inference(self, stages: List[Stage]) -> List[Instances]:
-        """The detections: boxes of the last stage, scores averaged over all (Sec. 5.1).
+    def box_predictions(self, stages: List[Stage]) -> Tuple[List[Tensor], List[Tensor]]:
+        """What the cascade says of each proposal: boxes of the last stage, scores averaged over
+        all (Sec. 5.1).
 
         Returns:
-            per image, Instances with ``pred_boxes``, ``scores`` and ``pred_classes``, after
-            non-maximum suppression.
+            per image, boxes (R_i, 4) and probabilities (R_i, K + 1), the background last.
         """
         predictor, last = self.box_predictor[-1], stages[-1]
         if self.score_average == "logits":
@@ -189,10 +189,36 @@ class BoxCascade(CascadeROIHeads):
         else:
             per_stage = [predictor.predict_probs(s.predictions, s.proposals) for s in stages]
             scores = [torch.stack(per_image).mean(dim=0) for per_image in zip(*per_stage)]
+        return predictor.predict_boxes(last.predictions, last.proposals), scores
+
+    def box_inference(self, stages: List[Stage]) -> List[Instances]:
+        """The detections.
+
+        Returns:
+            per image, Instances with ``pred_boxes``, ``scores`` and ``pred_classes``, after
+            non-maximum suppression.
+        """
+        boxes, scores = self.box_predictions(stages)
+        image_sizes = [p.image_size for p in stages[-1].proposals]
+        return self.suppress(boxes, scores, image_sizes)
+
+    def suppress(
+        self, boxes: List[Tensor], scores: List[Tensor], image_sizes: List[Tuple[int, int]]
+    ) -> List[Instances]:
+        """Score threshold and non-maximum suppression.
+
+        Args:
+            boxes, scores: see :meth:`box_predictions`.
+            image_sizes: height and width per image; boxes are clipped to it.
+
+        Returns:
+            as :meth:`box_inference`.
+        """
+        predictor = self.box_predictor[-1]
         instances, _ = fast_rcnn_inference(
-            predictor.predict_boxes(last.predictions, last.proposals),
+            boxes,
             scores,
-            [p.image_size for p in last.proposals],
+            image_sizes,
             predictor.test_score_thresh,
             predictor.test_nms_thresh,
             predictor.test_topk_per_image,
