@@ -10,6 +10,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 
 import torch
@@ -63,27 +64,32 @@ def start(output):
     try:
         train(output)
         status = 0
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(status)
 
 
-def wait(pid):
+def wait(pid, output):
     _, status = os.waitpid(pid, 0)
     if status:
-        sys.exit(f"a training failed with status {status}")
+        sys.exit(f"{output.with_suffix('.log').read_text()[-4000:]}\nended with {status}")
 
 
 def main(folder, kills):
     torch.set_num_threads(1)
     began = time.monotonic()
-    wait(start(folder / "whole"))
+    wait(start(folder / "whole"), folder / "whole")
     duration = time.monotonic() - began
     rng = random.Random(int.from_bytes(os.urandom(4), "big"))
     output, done, finished = folder / "killed", 0, 0
     while done < kills:
         pid = start(output)
         time.sleep(rng.uniform(0, duration * 0.6))
-        if os.waitpid(pid, os.WNOHANG) != (0, 0):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            if status:
+                sys.exit(f"{output.with_suffix('.log').read_text()[-4000:]}\nended with {status}")
             # It was faster, and there is nothing more to kill: again from the beginning.
             output.rename(folder / f"killed{finished}")
             finished += 1
@@ -91,7 +97,7 @@ def main(folder, kills):
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         done += 1
-    wait(start(output))
+    wait(start(output), output)
     print(f"{done} kills in {finished + 1} trainings of {duration:.1f} s")
 
 

@@ -1,5 +1,6 @@
 import argparse
 import os
+import sys
 
 import pytest
 
@@ -98,3 +99,22 @@ def test_settings_that_cannot_be(args):
         setup(args("SOLVER.GRADIENT_ACCUMULATION", 0))
     with pytest.raises(ValueError, match="TEST.PATIENCE 3 counts.*Set TEST.EVAL_PERIOD"):
         setup(args("TEST.PATIENCE", 3))
+
+
+def test_killed_while_the_config_is_written(args, finished_run, monkeypatch):
+    """The config of the run is that of before, not half of it."""
+    before = (finished_run / "config.yaml").read_text()
+
+    def killed(cfg, args):
+        (finished_run / "config.yaml").write_text(before[: len(before) // 2])
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules[setup.__module__], "default_setup", killed)
+        with pytest.raises(KeyboardInterrupt):
+            setup(args(resume=True))
+    with pytest.raises(FileExistsError, match="MODEL.SCNET.FEATURE_RELAY differ"):
+        setup(args("MODEL.SCNET.FEATURE_RELAY", False, resume=True))
+    setup(args(resume=True))
+    assert (finished_run / "config.yaml").read_text() == before
+    assert not (finished_run / "config.yaml.kept").exists()

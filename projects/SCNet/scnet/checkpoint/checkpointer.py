@@ -8,6 +8,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from tabulate import tabulate
 from torch import nn
 
+from .durable import rename_durably, write_durably
 from .reading import read_pickle, read_torch
 
 UNFINISHED = "unfinished_"
@@ -65,13 +66,9 @@ class SCNetCheckpointer(DetectionCheckpointer):
         """
         name = last_filename_basename.removeprefix(UNFINISHED)
         path = os.path.join(self.save_dir, last_filename_basename)
-        _rename_durably(path, os.path.join(self.save_dir, name))
-        if name == f"{BEST}.pth":
-            return
-        tag = os.path.join(self.save_dir, "last_checkpoint")
-        with open(f"{tag}.new", "w") as f:
-            f.write(name)
-        _rename_durably(f"{tag}.new", tag)
+        rename_durably(path, os.path.join(self.save_dir, name))
+        if name != f"{BEST}.pth":
+            write_durably(os.path.join(self.save_dir, "last_checkpoint"), name)
 
     def load(self, path: str, checkpointables=None) -> Dict[str, Any]:
         """See :meth:`fvcore.common.checkpoint.Checkpointer.load`.
@@ -149,13 +146,6 @@ def check_finite(model: nn.Module) -> None:
             "them, so no checkpoint was written. Go on from the last one (--resume) with a lower "
             "SOLVER.BASE_LR or with SOLVER.CLIP_GRADIENTS.ENABLED True."
         )
-
-
-def _rename_durably(source: str, target: str) -> None:
-    """Rename a file when its content is on the disk, so that not even a power cut loses both."""
-    with open(source, "rb") as f:
-        os.fsync(f.fileno())
-    os.replace(source, target)
 
 
 def group(chosen: List[str], names: List[str]) -> List[str]:

@@ -3,6 +3,7 @@
 import logging
 import os
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 from typing import List, Sequence
 
 from detectron2.config import CfgNode
@@ -10,6 +11,7 @@ from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
+from ..checkpoint.durable import write_durably
 from ..config import get_cfg
 from .configure import check_name, configure_for_datasets, configure_semantic
 from .disk import make_folder
@@ -63,11 +65,17 @@ def setup(args: Namespace) -> CfgNode:
         log_cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "inference")
         default_setup(log_cfg, args)
     else:
+        if comm.is_main_process():
+            recover_config(cfg.OUTPUT_DIR)
+        comm.synchronize()
         check_output_dir(cfg, resume=args.resume)
         comm.synchronize()  # no process may create files before all have looked
         if comm.is_main_process():
             make_folder(cfg.OUTPUT_DIR)
+            keep_config(cfg.OUTPUT_DIR)
         default_setup(cfg, args)
+        if comm.is_main_process():
+            forget_config(cfg.OUTPUT_DIR)
         log_cfg = cfg
     setup_logger(log_cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="scnet")
     logger.info("\n".join(["Data:", *decisions]))
@@ -181,6 +189,30 @@ def changed_keys(before: CfgNode, after: CfgNode) -> List[str]:
         elif old != new:
             changed.append(key)
     return changed
+
+
+# Detectron2 writes config.yaml at every start. While it does, another file has what was in it: a
+# process that is killed meanwhile would leave half a config, which is not that of the run.
+KEPT = "config.yaml.kept"
+
+
+def keep_config(folder: str) -> None:
+    """Before the config is written."""
+    config_file = Path(folder, "config.yaml")
+    if config_file.exists():
+        write_durably(os.path.join(folder, KEPT), config_file.read_text())
+
+
+def forget_config(folder: str) -> None:
+    """When it is written."""
+    Path(folder, KEPT).unlink(missing_ok=True)
+
+
+def recover_config(folder: str) -> None:
+    """At the next start, if that was never reached."""
+    kept = Path(folder, KEPT)
+    if kept.exists():
+        os.replace(kept, Path(folder, "config.yaml"))
 
 
 def _keep_backup(path: str) -> None:

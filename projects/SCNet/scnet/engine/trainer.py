@@ -17,6 +17,7 @@ from torch import nn
 
 from ..checkpoint import SCNetCheckpointer
 from ..checkpoint.checkpointer import TRAINER, TRAINING_MODEL
+from ..checkpoint.durable import write_durably
 from ..class_metadata import make_metadata
 from ..data import SCNetDatasetMapper
 from ..data.coco_json import check_class_names, check_num_classes, thing_classes
@@ -69,8 +70,7 @@ class Trainer(DefaultTrainer):
             check_room(self.trained, self.cfg)
             config_file = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
             if not os.path.exists(config_file):
-                with open(config_file, "w") as f:
-                    f.write(cfg.dump())
+                write_durably(config_file, cfg.dump())
         logger.info(describe_schedule(self.cfg, cfg))
 
     def build_hooks(self):

@@ -56,7 +56,7 @@ class PyTorchBackend:
         heads = cfg.MODEL.ROI_HEADS
         heads.SCORE_THRESH_TEST = max(heads.SCORE_THRESH_TEST, threshold)
         model = build_model(cfg).eval()
-        SCNetCheckpointer(model).load(weights)
+        SCNetCheckpointer(model, trusted=cfg.MODEL.TRUST_WEIGHTS).load(weights)
         self.names = names_of_classes(model, cfg)
         self.divisor = max(model.backbone.size_divisibility, 1)
         self.input_format = cfg.INPUT.FORMAT
