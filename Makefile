@@ -3,6 +3,8 @@ VENV ?= .venv
 CONFIGS := projects/SCNet/configs
 QUICKSTART := output/quickstart
 RUN := $(VENV)/bin/python
+# Tests that run at a time, each on one core.
+JOBS ?= 2
 
 .PHONY: help env quickstart test lint
 
@@ -35,7 +37,7 @@ quickstart: env
 	@echo "== Pictures: $(QUICKSTART)/predictions"
 
 test: env
-	$(RUN) -m pytest
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS)
 
 lint: env
 	$(RUN) -m ruff check .
