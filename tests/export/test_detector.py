@@ -48,11 +48,19 @@ def test_results_can_be_at_the_size_of_the_original(make_detector, make_image):
     assert deviation.unmatched == 0 and deviation.mask < 0.005
 
 
+@pytest.mark.parametrize("key, value", [("PRE_NMS_TOPK_TEST", "2"), ("POST_NMS_TOPK_TEST", "3")])
+def test_proposals_are_limited_as_in_the_model(make_detector, make_image, key, value):
+    model = make_detector(opts=[f"MODEL.RPN.{key}", value])
+    image = make_image(64, 80)
+    (expected,) = detect(model, [{"image": image}])
+    with torch.no_grad():
+        (found,) = exported(ExportableDetector(model))([image])
+    assert compare(expected, found).unmatched == 0
+
+
 def test_detections_are_limited_as_in_the_model(make_detector, make_image):
-    """Fewer proposals and detections than candidates, and a threshold between the scores."""
-    model = make_detector(
-        opts=["TEST.DETECTIONS_PER_IMAGE", "3", "MODEL.RPN.POST_NMS_TOPK_TEST", "7"]
-    )
+    """By their number, and by a threshold between the scores."""
+    model = make_detector(opts=["TEST.DETECTIONS_PER_IMAGE", "3"])
     image = make_image(64, 80)
     (three,) = detect(model, [{"image": image}])
     assert len(three) == 3
@@ -62,6 +70,20 @@ def test_detections_are_limited_as_in_the_model(make_detector, make_image):
             (found,) = exported(ExportableDetector(model))([image])
         assert len(found) == count
         assert compare(three[:count], found).unmatched == 0
+
+
+def test_detections_without_area_are_left_out(make_detector, make_image):
+    model = make_detector(opts=["TEST.DETECTIONS_PER_IMAGE", "12"])
+    image = make_image(64, 80)
+    model.roi_heads.box_predictor[-1].bbox_pred.bias.data[0] = 60  # out of the image, to the right
+    (expected,) = detect(model, [{"image": image}])
+    detector = ExportableDetector(model)
+    with torch.no_grad():
+        boxes, _, _, masks, _ = detector(image)
+        (found,) = exported(detector)([image])
+    assert 0 < len(expected) < 12
+    assert len(boxes) == len(masks) == len(expected)
+    assert compare(expected, found).unmatched == 0
 
 
 def test_what_cannot_be_exported_is_refused(make_detector, tiny_cfg):
