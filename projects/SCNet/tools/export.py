@@ -111,10 +111,10 @@ def main() -> None:
     os.replace(unverified, args.output)
     print(f"{args.output}: {os.path.getsize(args.output) / 1e6:.1f} MB")
     print(
-        "Run it in Python:\n"
-        f'    python -c "from scnet.exported import load_exported; '
-        f"print(load_exported('{args.output}').metadata)\"\n"
-        "docs/export.md shows how to run it without this package."
+        "Run it in Python, or without this package as docs/export.md shows:\n"
+        "    from scnet.exported import load_exported\n"
+        f"    (instances,) = load_exported({args.output!r})([image])"
+        f"  # image: (3, H, W), {cfg.INPUT.FORMAT}, 0 to 255"
     )
 
 
