@@ -25,6 +25,7 @@ from ..data import class_names
 from ..engine import register_datasets
 from ..meta_arch import SCNet
 from ..tta import SCNetWithTTA
+from .exported_backend import ExportedBackend
 from .inputs import Frame, find_inputs, frames_of
 
 Backend = Callable[[List[np.ndarray]], List[Instances]]
@@ -103,6 +104,8 @@ class PyTorchBackend:
 BACKENDS: Dict[str, Callable[[str, Optional[CfgNode], float], Backend]] = {
     ".pth": PyTorchBackend,
     ".pkl": PyTorchBackend,
+    ".ts": ExportedBackend,
+    ".onnx": ExportedBackend,
 }
 
 

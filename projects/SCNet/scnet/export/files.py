@@ -1,0 +1,87 @@
+"""Write a model as TorchScript or ONNX.
+
+Both are traced: the graph is recorded while an image runs through the model. PyTorch's other
+exporter to ONNX, on ``torch.export``, gives a file of the same speed from the same module. It
+takes a minute where this one takes seconds, and does not work with the oldest PyTorch that this
+package supports.
+"""
+
+import json
+import warnings
+from contextlib import contextmanager
+from typing import Callable, Dict
+
+import torch
+
+from ..meta_arch import SCNet
+from .detector import ExportableDetector
+from .nms import OnnxNMS
+
+METADATA = "metadata"  # its key in ONNX; in TorchScript with the ending .json
+OPSET = 16  # of ONNX: the first with the RoIAlign of Detectron2
+
+
+def write_torchscript(model: SCNet, path: str, metadata: Dict) -> None:
+    """
+    Args:
+        model: on the CPU; it is put into evaluation mode.
+        path: of the file; one that exists is replaced.
+        metadata: what goes with the model, as json.
+
+    Raises:
+        ValueError: see :class:`ExportableDetector`.
+    """
+    detector = ExportableDetector(model)
+    with quiet_tracing():
+        traced = torch.jit.trace(detector, example(), check_trace=False)
+    content = json.dumps({**metadata, "outputs": detector.outputs})
+    traced.save(path, _extra_files={METADATA + ".json": content})
+
+
+def write_onnx(model: SCNet, path: str, metadata: Dict) -> None:
+    """See :func:`write_torchscript`."""
+    import onnx
+
+    detector = ExportableDetector(model, OnnxNMS.apply)
+    axes = {name: {0: "detections"} for name in detector.outputs}
+    size = {1: "height", 2: "width"}
+    axes.update({name: axis | size for name, axis in axes.items() if name == "masks"})
+    with quiet_tracing():
+        torch.onnx.export(
+            detector,
+            (example(),),
+            path,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=detector.outputs,
+            dynamic_axes={"image": size, **axes},
+        )
+    content = onnx.load(path)
+    text = json.dumps({**metadata, "outputs": detector.outputs})
+    onnx.helper.set_model_props(content, {METADATA: text})
+    onnx.save(content, path)
+
+
+# By the name of the format, which is the ending of the file, too, but for TorchScript's .ts.
+WRITERS: Dict[str, Callable[[SCNet, str, Dict], None]] = {
+    "torchscript": write_torchscript,
+    "onnx": write_onnx,
+}
+
+
+def example() -> torch.Tensor:
+    """An image to trace with. What it shows and how large it is does not matter."""
+    return torch.rand(3, 90, 122, generator=torch.Generator().manual_seed(0)) * 255
+
+
+@contextmanager
+def quiet_tracing():
+    """Without gradients, and without the warnings of the tracer.
+
+    It warns of every branch and constant that Python decides on. They depend on the config, not
+    on the image; that this is so is verified by running the file on other images.
+    """
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

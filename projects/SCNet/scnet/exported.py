@@ -1,0 +1,132 @@
+"""Run models that tools/export.py has written.
+
+Shapes: H, W the size of an image as it enters the model, R detections, M the side of the masks
+of boxes.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Callable, Dict, List, Optional, Sequence, Tuple
+
+import torch
+from detectron2.modeling.postprocessing import detector_postprocess
+from detectron2.structures import Boxes, Instances
+from torch import Tensor
+
+METADATA = "metadata"
+
+
+class ExportedModel:
+    """A model from a file, used like the one that the file was made of.
+
+    Attributes:
+        metadata: "class_names"; "input_format", the order of the channels, "RGB" or "BGR";
+            "min_size_test" and "max_size_test", to which images are resized (INPUT.MIN_SIZE_TEST
+            and INPUT.MAX_SIZE_TEST); "outputs", names of the outputs.
+    """
+
+    def __init__(self, run: Callable[[Tensor, List[str]], List[Tensor]], metadata: Dict):
+        """
+        Args:
+            run: from an image (3, H, W) and names of outputs to these outputs.
+            metadata: see above.
+        """
+        self.run = run
+        self.metadata = metadata
+
+    def __call__(
+        self, images: List[Tensor], sizes: Optional[Sequence[Tuple[int, int]]] = None
+    ) -> List[Instances]:
+        """
+        Args:
+            images: (3, H, W) each, 0 to 255, of any type, channels in the order of
+                ``input_format``.
+            sizes: per image, height and width of the original, if the image was resized.
+
+        Returns:
+            per image, Instances with ``pred_boxes``, ``scores``, ``pred_classes`` and, if the
+            model predicts masks, ``pred_masks`` (R, height, width) bool, as they are at the size
+            of the original.
+        """
+        sizes = sizes or [tuple(image.shape[-2:]) for image in images]
+        return [self._predict(image, size) for image, size in zip(images, sizes, strict=True)]
+
+    def _predict(self, image: Tensor, size: Tuple[int, int]) -> Instances:
+        # The masks of boxes are pasted here, as then they can be at the size of the original.
+        names = [name for name in self.metadata["outputs"] if name != "masks"]
+        found = dict(zip(names, self.run(image.float(), names)))
+        instances = Instances(tuple(image.shape[-2:]))
+        instances.pred_boxes = Boxes(found["boxes"])
+        instances.scores = found["scores"]
+        instances.pred_classes = found["labels"]
+        if "mask_probabilities" in found:
+            instances.pred_masks = found["mask_probabilities"][:, None]
+        return detector_postprocess(instances, *size)
+
+
+def load_exported(path: str) -> ExportedModel:
+    """
+    Args:
+        path: a file that ends in .ts (TorchScript) or .onnx.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it has another ending, cannot be read, or is not from tools/export.py.
+        ImportError: ONNX Runtime is not installed.
+    """
+    path = str(path)
+    loader = LOADERS.get(Path(path).suffix.lower())
+    if loader is None:
+        raise ValueError(f"'{path}' is no exported model: it ends in none of {list(LOADERS)}.")
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"The exported model '{path}' does not exist.")
+    run, metadata = loader(path)
+    if not metadata:
+        raise ValueError(
+            f"'{path}' has no metadata: it is not from tools/export.py, so nobody knows what its "
+            "outputs mean."
+        )
+    return ExportedModel(run, json.loads(metadata))
+
+
+def _load_torchscript(path: str):
+    files = {METADATA + ".json": ""}
+    try:
+        model = torch.jit.load(path, map_location="cpu", _extra_files=files)
+    except RuntimeError as error:
+        raise ValueError(f"'{path}' cannot be read as TorchScript: {error}") from error
+    metadata = files[METADATA + ".json"]
+    outputs = json.loads(metadata)["outputs"] if metadata else []
+
+    def run(image: Tensor, names: List[str]) -> List[Tensor]:
+        with torch.no_grad():
+            found = dict(zip(outputs, model(image)))
+        return [found[name] for name in names]
+
+    return run, metadata
+
+
+def _load_onnx(path: str):
+    try:
+        import onnxruntime
+        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidProtobuf
+    except ImportError as error:
+        raise ImportError(
+            "Models in ONNX are run by ONNX Runtime: pip install onnxruntime"
+        ) from error
+    try:
+        session = onnxruntime.InferenceSession(
+            path, providers=onnxruntime.get_available_providers()
+        )
+    except (Fail, InvalidProtobuf) as error:
+        raise ValueError(f"'{path}' cannot be read as ONNX: {error}") from error
+
+    def run(image: Tensor, names: List[str]) -> List[Tensor]:
+        found = session.run(names, {"image": image.cpu().numpy()})
+        return [torch.from_numpy(output) for output in found]
+
+    return run, session.get_modelmeta().custom_metadata_map.get(METADATA, "")
+
+
+LOADERS = {".ts": _load_torchscript, ".onnx": _load_onnx}

@@ -1,0 +1,82 @@
+import os
+import sys
+
+import pytest
+import torch
+
+import export
+from helpers import TINY
+from scnet import get_config_file
+from scnet.exported import load_exported
+
+
+@pytest.fixture
+def weights(make_detector, tmp_path):
+    path = tmp_path / "model.pth"
+    torch.save({"model": make_detector().state_dict()}, path)
+    return str(path)
+
+
+@pytest.fixture
+def run_tool(monkeypatch):
+    def run_tool(*args, weights=""):
+        fixed = ["--config-file", get_config_file("quickstart.yaml"), "--size", "60", "90"]
+        opts = ["--opts", *TINY, "MODEL.WEIGHTS", weights]
+        monkeypatch.setattr(sys, "argv", ["export.py", *fixed, *map(str, args), *opts])
+        export.main()
+
+    return run_tool
+
+
+def test_it_writes_a_verified_file(run_tool, weights, tmp_path, capsys):
+    path = tmp_path / "model.ts"
+    run_tool("--format", "torchscript", "--output", path, weights=weights)
+    out = capsys.readouterr().out
+    assert "0 of 5 detections differ" in out and f"load_exported('{path}')" in out
+    assert f"{path}: {path.stat().st_size / 1e6:.1f} MB" in out
+    assert sorted(os.listdir(tmp_path)) == ["model.pth", "model.ts"]
+    metadata = load_exported(path).metadata
+    assert len(metadata["class_names"]) == 5 and metadata["input_format"] == "RGB"
+    assert (metadata["min_size_test"], metadata["max_size_test"]) == (128, 192)
+
+    with pytest.raises(FileExistsError, match="add --overwrite"):
+        run_tool("--format", "torchscript", "--output", path, weights=weights)
+    path.write_text("mine")
+    run_tool("--format", "torchscript", "--output", path, "--overwrite", weights=weights)
+    assert load_exported(path).metadata == metadata
+
+
+def test_a_file_that_does_something_else_is_not_delivered(run_tool, weights, tmp_path, monkeypatch):
+    original = export.WRITERS["torchscript"]
+
+    def write_another(model, path, metadata):
+        biases = [p.bbox_pred.bias for p in model.roi_heads.box_predictor]
+        for bias in biases:
+            bias.data += 0.5
+        original(model, path, metadata)
+        for bias in biases:
+            bias.data -= 0.5
+
+    monkeypatch.setitem(export.WRITERS, "torchscript", write_another)
+    (tmp_path / "model.ts").write_text("mine")
+    with pytest.raises(ValueError, match="does not do what the model does"):
+        run_tool(
+            *("--format", "torchscript", "--output", tmp_path / "model.ts", "--overwrite"),
+            weights=weights,
+        )
+    assert (tmp_path / "model.ts").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "output, args, error, message",
+    [
+        ("model.ts", [], ValueError, "Add --opts MODEL.WEIGHTS"),
+        ("model.onnx", [], ValueError, "must end in .ts"),
+        ("nowhere/model.ts", [], FileNotFoundError, "folder of '.*nowhere/model.ts'"),
+        ("model.ts", ["--size", "0", "5"], ValueError, "--size 0 5"),
+    ],
+)
+def test_mistakes_are_named(run_tool, tmp_path, output, args, error, message):
+    with pytest.raises(error, match=message):
+        run_tool("--format", "torchscript", "--output", tmp_path / output, *args)
+    assert not list(tmp_path.iterdir())
