@@ -160,12 +160,19 @@ class Trainer(DefaultTrainer):
         self.data_loader.first = self.start_iter * self._trainer.parts
         if comm.is_main_process():
             save_record(self.cfg.OUTPUT_DIR, seed=self._trainer.seed, first_step=self.start_iter)
+        self._make_up_for_final_checkpoint()
         try:
             return super().train()
         except StopTraining as reason:
             logger.warning(str(reason))
         finally:
             self._trainer.end_loading()
+
+    def _make_up_for_final_checkpoint(self) -> None:
+        """If the run was killed between the checkpoint of its last step and ``model_final.pth``."""
+        final = os.path.join(self.cfg.OUTPUT_DIR, "model_final.pth")
+        if self.start_iter >= self.max_iter and not os.path.exists(final):
+            self.checkpointer.save("model_final", iteration=self.iter)
 
     @classmethod
     def build_optimizer(cls, cfg, model):
