@@ -9,6 +9,7 @@ from .data import SCNetDatasetMapper, register_coco_json
 from .engine import configure_for_datasets
 from .meta_arch import SCNet
 from .modeling.roi_heads import SCNetROIHeads
+from .optimize import optimize_for_inference
 
 __all__ = [
     "SCNet",
@@ -20,5 +21,6 @@ __all__ = [
     "convert_to_mmdet_state_dict",
     "get_cfg",
     "get_config_file",
+    "optimize_for_inference",
     "register_coco_json",
 ]

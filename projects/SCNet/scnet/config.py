@@ -73,6 +73,10 @@ def add_scnet_config(cfg: CN) -> None:
     # "BN" is concerned; with "FrozenBN" gamma and beta are constant too.
     _C.MODEL.SCNET.FREEZE_BN_STATISTICS = True
 
+    # Evaluation optimizes the model first, see scnet.optimize_for_inference: "float32", or also
+    # computes in "bfloat16" or "float16"; "" evaluates the model as it is.
+    _C.MODEL.SCNET.OPTIMIZE_FOR_INFERENCE = ""
+
     # "SGD" (the paper, Sec. 5.1) or "AdamW", which needs fewer steps when nothing is pretrained.
     _C.SOLVER.OPTIMIZER = "SGD"
 

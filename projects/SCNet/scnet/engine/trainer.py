@@ -20,6 +20,7 @@ from ..checkpoint import SCNetCheckpointer
 from ..class_metadata import make_metadata
 from ..data import SCNetDatasetMapper
 from ..data.coco_json import check_class_names, check_num_classes, thing_classes
+from ..optimize import optimize_for_inference
 from .configure import semantic_classes
 from .distributed import ddp_for
 from .evaluator import Evaluator
@@ -167,7 +168,8 @@ def load_for_evaluation(cfg, resume: bool = False) -> nn.Module:
     names = model.metadata.get("thing_classes")
     for dataset in cfg.DATASETS.TEST if names else ():
         check_class_names(f"The weights '{cfg.MODEL.WEIGHTS}'", names, dataset)
-    return model
+    dtype = cfg.MODEL.SCNET.OPTIMIZE_FOR_INFERENCE
+    return optimize_for_inference(model, getattr(torch, dtype, dtype)) if dtype else model
 
 
 def write_results(results: Dict[str, Dict[str, Dict[str, float]]], folder: str) -> None:

@@ -79,7 +79,7 @@ class ContextPooler(nn.Module):
         x = pool(list(maps.values()), semantic, boxes)
         if context is not None:
             counts = torch.tensor([len(b) for b in boxes], device=context.device)
-            x = x + context.repeat_interleave(counts, dim=0)
+            x += context.repeat_interleave(counts, dim=0)
         return x
 
     def _pool(self, levels: List[Tensor], semantic: Optional[Tensor], boxes: List[Boxes]) -> Tensor:
