@@ -81,3 +81,33 @@ def test_no_boxes():
     _, pooler = make_pooler([SEMANTIC, GLOBAL_CONTEXT])
     empty = [Boxes(torch.zeros(0, 4))] * 2
     assert pooler(list(make_maps().values()), empty).shape == (0, 3, 7, 7)
+
+
+@pytest.mark.parametrize("size", [7, 14])
+def test_pooling_on_the_cpu_is_pooling_with_torchvision(size, monkeypatch):
+    maps = make_maps()
+    _, pooler = make_pooler([SEMANTIC, GLOBAL_CONTEXT], size)
+    out = pooler(list(maps.values()), BOXES)
+    monkeypatch.setattr(pooler, "_pool_on_cpu", None)
+    monkeypatch.setattr(pooler, "_can_pool_on_cpu", lambda x: False)
+    torch.testing.assert_close(out, pooler(list(maps.values()), BOXES), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "pooler",
+    [
+        ROIPooler(7, (1 / 4, 1 / 8), sampling_ratio=0, pooler_type="ROIAlign"),
+        ROIPooler(7, (1 / 4, 1 / 8), sampling_ratio=2, pooler_type="ROIAlignV2"),
+        ROIPooler(5, (1 / 4, 1 / 8), sampling_ratio=0, pooler_type="ROIAlignV2"),
+    ],
+    ids=["not aligned", "two sampling ratios", "14 is no multiple of 5"],
+)
+def test_other_poolers_than_sums(pooler):
+    maps = make_maps()
+    del maps[GLOBAL_CONTEXT]
+    both = ContextPooler(pooler, list(maps), semantic_stride=8, semantic_size=14)
+    plain = pooler([maps["p2"], maps["p3"]], BOXES)
+    semantic = torch.nn.functional.adaptive_avg_pool2d(
+        both.semantic_pooler([maps[SEMANTIC]], BOXES), pooler.output_size
+    )
+    torch.testing.assert_close(both(list(maps.values()), BOXES), plain + semantic)

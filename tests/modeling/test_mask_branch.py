@@ -39,6 +39,7 @@ def make_stages(count=3):
             boxes = targets.gt_boxes.tensor[index] + torch.rand(4, 4)
             p = Instances((64, 80), proposal_boxes=Boxes(boxes))
             p.gt_classes = torch.cat([targets.gt_classes[index[:3]], torch.tensor([K])])
+            p.gt_boxes = targets.gt_boxes[index]
             p.gt_masks = MatchedMasks(targets.gt_masks, index)
             proposals.append(p)
         stages.append(Stage(proposals, torch.randn(8, 32), None, None))
@@ -126,3 +127,15 @@ def test_inference_averages_the_heads_for_the_predicted_class(branch, kind):
     mean = sum(probabilities) / len(probabilities)
     torch.testing.assert_close(out[0].pred_masks[:, 0], torch.stack([mean[0, 2], mean[1, 3]]))
     torch.testing.assert_close(out[1].pred_masks[:, 0], mean[2:, 2])
+
+
+def test_the_iou_of_mask_samples_is_logged():
+    """A box with half of its object, one with all of it; an image without samples."""
+    objects = Boxes(torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 40]]))
+    boxes = Boxes(torch.tensor([[0.0, 0, 10, 5], [20, 20, 30, 40]]))
+    empty = Instances((64, 80), proposal_boxes=Boxes(torch.zeros(0, 4)))
+    with EventStorage() as storage:
+        log_iou([empty], 1)
+        assert not storage.latest()
+        log_iou([Instances((64, 80), proposal_boxes=boxes, gt_boxes=objects), empty], 2)
+        assert storage.latest()["stage2/mask_samples_iou"][0] == pytest.approx(0.75)

@@ -6,15 +6,28 @@ import torch
 from detectron2.structures import Boxes, Instances
 from parity_tools import assert_close, image_tensor, note
 
+from scnet import optimize_for_inference
 
-@pytest.fixture(scope="module", params=["scnet_r50", "htc_r50", "cascade_sem_r50"])
-def reference(open_fixture, request):
-    return open_fixture(f"{request.param}_infer")
+
+@pytest.fixture(
+    scope="module", params=["scnet_r50", "htc_r50", "cascade_sem_r50", "scnet_r50-optimized"]
+)
+def name(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def model(reference, load_model):
-    return load_model(reference).eval()
+def reference(open_fixture, name):
+    return open_fixture(f"{name.split('-')[0]}_infer")
+
+
+@pytest.fixture(scope="module")
+def model(reference, load_model, name):
+    model = load_model(reference).eval()
+    if name.endswith("-optimized"):
+        model.semantic_output = model.image_scores_output = True  # they are compared, too
+        model = optimize_for_inference(model)
+    return model
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from .data import SCNetDatasetMapper, register_coco_json
 from .engine import configure_for_datasets
 from .meta_arch import SCNet
 from .modeling.roi_heads import SCNetROIHeads
+from .optimize import optimize_for_inference
 from .prediction import Predictor
 
 __all__ = [
@@ -22,5 +23,6 @@ __all__ = [
     "convert_to_mmdet_state_dict",
     "get_cfg",
     "get_config_file",
+    "optimize_for_inference",
     "register_coco_json",
 ]

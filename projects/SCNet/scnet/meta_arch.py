@@ -3,6 +3,7 @@
 Shapes: N images, C channels, (H, W) the size of the padded batch in pixels.
 """
 
+from contextlib import nullcontext
 from typing import Dict, List, Optional, Sequence, Tuple
 
 import torch
@@ -32,6 +33,7 @@ class SCNet(GeneralizedRCNN):
     heads and test-time augmentation need not know about it.
 
     Attributes:
+        autocast_dtype: of convolutions and matrix products at inference.
         metadata: the names of the classes, for Detectron2's Visualizer. They are loaded and saved
             with the weights; training sets them.
     """
@@ -68,6 +70,7 @@ class SCNet(GeneralizedRCNN):
         self.semantic_output = semantic_output
         self.panoptic_combination = panoptic_combination
         self.image_scores_output = image_scores_output
+        self.autocast_dtype = torch.float32
         self.metadata = Metadata()
         checkpoint_activations(self, activation_checkpointing)
         self.register_load_state_dict_post_hook(SCNet._refuse_partial_weights)
@@ -151,13 +154,15 @@ class SCNet(GeneralizedRCNN):
     ):
         """See :meth:`detectron2.modeling.GeneralizedRCNN.inference`."""
         images = self.preprocess_image(batched_inputs)
-        features, logits = self._context(self.backbone(images.tensor))
-        if detected_instances is None:
-            proposals, _ = self.proposal_generator(images, features, None)
-            results, _ = self.roi_heads(images, features, proposals, None)
-        else:
-            detected_instances = [x.to(self.device) for x in detected_instances]
-            results = self.roi_heads.forward_with_given_boxes(features, detected_instances)
+        autocast = self.autocast_dtype != torch.float32
+        with torch.autocast(self.device.type, self.autocast_dtype) if autocast else nullcontext():
+            features, logits = self._context(self.backbone(images.tensor))
+            if detected_instances is None:
+                proposals, _ = self.proposal_generator(images, features, None)
+                results, _ = self.roi_heads(images, features, proposals, None)
+            else:
+                detected_instances = [x.to(self.device) for x in detected_instances]
+                results = self.roi_heads.forward_with_given_boxes(features, detected_instances)
         if not do_postprocess:
             return results
         outputs = self._postprocess(results, batched_inputs, images.image_sizes)
@@ -226,7 +231,7 @@ class SCNet(GeneralizedRCNN):
             image_sizes: height and width of each image within the batch.
         """
         if self.semantic_output:
-            maps = self.semantic_head.upsample(logits[SEMANTIC])
+            maps = self.semantic_head.upsample(logits[SEMANTIC].float())
             for output, sem_seg, image_size in zip(outputs, maps, image_sizes):
                 height, width = output["instances"].image_size
                 output["sem_seg"] = sem_seg_postprocess(sem_seg, image_size, height, width)
@@ -235,7 +240,7 @@ class SCNet(GeneralizedRCNN):
                         output["instances"], output["sem_seg"]
                     )
         if self.image_scores_output:
-            for output, scores in zip(outputs, logits[GLOBAL_CONTEXT].sigmoid()):
+            for output, scores in zip(outputs, logits[GLOBAL_CONTEXT].float().sigmoid()):
                 output["image_scores"] = scores
 
     def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from scnet import get_cfg, get_config_file
+from scnet import get_cfg, get_config_file, optimize_for_inference
 from scnet.data import read_image
 
 PARTS = ("backbone", "RPN", "context", "boxes", "masks", "post-processing")
@@ -39,7 +39,10 @@ relay. Post-processing: boxes rescaled, masks pasted. Other: the total less the 
 of the first config / total of this one; above 1 is faster. Detections: per image. MiB: peak memory
 of a process that builds the model and runs it once (GPU: what PyTorch allocated there; CPU: its
 resident set). Parameters: millions of weights and biases, frozen ones too. GFLOPs: per image, of
-convolutions and matrix products, a multiply-add counted as 2.
+convolutions and matrix products by their definitions, a multiply-add counted as 2. Limit: seconds
+that these would take at the speed of a large matrix product, which is measured in each round.
+Of limit: limit / total; it can exceed 1 with --optimize, which computes some convolutions with
+fewer operations.
 """
 
 
@@ -55,6 +58,9 @@ def parse_args() -> argparse.Namespace:
     add("--rounds", type=int, default=5, help="runs of each config that count (%(default)s)")
     add("--warmup", type=int, default=1, help="runs before those (%(default)s)")
     add("--device", default=devices[0], choices=devices, help="not MODEL.DEVICE (%(default)s)")
+    add("--optimize", action="store_true", help="with scnet.optimize_for_inference")
+    dtypes = ["float32", "bfloat16", "float16"]
+    add("--dtype", default=dtypes[0], choices=dtypes, help="other than %(default)s: --optimize")
     add("--threads", type=int, default=torch.get_num_threads(), help="on the CPU (%(default)s)")
     add("--input", metavar="IMAGE", help="default: random images")
     add("--output", metavar="FOLDER", help="for benchmark.md and benchmark.json")
@@ -75,6 +81,8 @@ def check_args(args: argparse.Namespace) -> None:
         raise ValueError(given + " Give one for each config, in the same order.")
     if min(*args.size, args.batch_size, args.rounds, args.threads, args.warmup + 1) < 1:
         raise ValueError("--size and all numbers must be 1 or more (--warmup: 0 or more).")
+    if args.dtype != "float32" and not args.optimize:
+        raise ValueError(f"--dtype {args.dtype} needs --optimize.")
     if args.input:
         read_image(args.input)  # fails if it is missing or no image
     for name in ("benchmark.md", "benchmark.json"):
@@ -92,6 +100,10 @@ def make_model(file: str, weights: str, args: argparse.Namespace) -> Generalized
     model = build_model(cfg).eval()
     DetectionCheckpointer(model).load(weights)  # nothing if there are none
     return model
+
+
+def optimize(model: GeneralizedRCNN, args: argparse.Namespace) -> GeneralizedRCNN:
+    return optimize_for_inference(model, getattr(torch, args.dtype)) if args.optimize else model
 
 
 def make_batch(channels: str, args: argparse.Namespace) -> List[Dict]:
@@ -150,7 +162,7 @@ def run_once(model: GeneralizedRCNN, batch: List[Dict]) -> Dict[str, float]:
 def peak_memory(file: str, weights: str, args: argparse.Namespace) -> float:
     """MiB that this process needed at most, after one inference; for a process of its own."""
     torch.set_num_threads(args.threads)
-    model = make_model(file, weights, args)
+    model = optimize(make_model(file, weights, args), args)
     run_once(model, make_batch(model.input_format, args))
     if args.device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
@@ -164,6 +176,16 @@ def count_flops(model: torch.nn.Module, batch) -> float:
     with FlopCounterMode(display=False) as counter:
         model(batch)
     return counter.get_total_flops() / len(batch)
+
+
+@torch.no_grad()
+def matrix_product_speed(args: argparse.Namespace) -> float:
+    """GFLOP per second of one matrix product that is large for the device."""
+    size = 8192 if args.device == "cuda" else 2048
+    x = torch.ones(size, size, device=args.device, dtype=getattr(torch, args.dtype))
+    start = clock(x.device)
+    torch.mm(x, x)
+    return 2 * size**3 / 1e9 / (clock(x.device) - start)
 
 
 def device_name(device: str) -> str:
@@ -191,18 +213,24 @@ def measure(args: argparse.Namespace) -> List[Dict]:
             memory.append(pool.submit(peak_memory, *job, args).result())
     models = [make_model(*job, args) for job in jobs]
     batches = [make_batch(model.input_format, args) for model in models]
+    flops = [count_flops(model, batch) / 1e9 for model, batch in zip(models, batches)]
+    # From the state dict: gamma and beta of frozen layers are buffers in Detectron2.
+    states = [model.state_dict().items() for model in models]
+    parameters = [sum(v.numel() for k, v in s if k.endswith(("weight", "bias"))) for s in states]
+    models = [optimize(model, args) for model in models]
     rounds = []  # interleaved: a machine that becomes slower does so for all configs
     for _ in tqdm(range(args.warmup + args.rounds), desc="Timing", unit="round"):
-        rounds.append([run_once(model, batch) for model, batch in zip(models, batches)])
+        limits = [count / matrix_product_speed(args) for count in flops]
+        results = [run_once(model, batch) for model, batch in zip(models, batches)]
+        rounds.append([{**result, "limit": limit} for result, limit in zip(results, limits)])
     rows = []
     for k, results in enumerate(zip(*rounds[args.warmup :])):
         row = {"config": Path(args.config_file[k]).stem, **summarize(results), "MiB": memory[k]}
         row["speed"] = (rows[0] if rows else row)["total"] / row["total"]
-        # From the state dict: gamma and beta of frozen layers are buffers in Detectron2.
-        state = models[k].state_dict().items()
-        count = sum(v.numel() for name, v in state if name.endswith(("weight", "bias")))
-        row["parameters"] = count / 1e6
-        row["GFLOPs"] = count_flops(models[k], batches[k]) / 1e9
+        row["parameters"] = parameters[k] / 1e6
+        row["GFLOPs"] = flops[k]
+        row["limit"] = row.pop("limit")  # beside the FLOPs
+        row["of limit"] = row["limit"] / row["total"]
         rows.append(row)
     return rows
 
@@ -219,9 +247,10 @@ def main() -> None:
         "batch size": args.batch_size,
         "weights": ", ".join(weights or "random" for weights in args.weights),
         "rounds": f"{args.rounds}, and {args.warmup} before to warm up",
+        "optimized": f"yes, {args.dtype}" if args.optimize else "no",
         "date": time.strftime("%Y-%m-%d %H:%M"),
     }
-    formats = ("", "g", *[".4f"] * (len(PARTS) + 4), ".0f", ".2f", ".2f", ".2f")
+    formats = ("", "g", *[".4f"] * (len(PARTS) + 4), ".0f", ".2f", ".2f", ".2f", ".4f", ".2f")
     table = tabulate(rows, headers="keys", tablefmt="github", floatfmt=formats)
     report = "\n".join([*(f"- {k}: {v}" for k, v in settings.items()), NOTES, table])
     print(report)

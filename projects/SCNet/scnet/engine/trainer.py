@@ -23,6 +23,7 @@ from ..data import SCNetDatasetMapper
 from ..data.coco_json import check_class_names, check_num_classes, thing_classes
 from ..data.train_loader import TrainLoader
 from ..data.workers import outlive_sigterm
+from ..optimize import optimize_as_configured
 from ..seeding import BUILD, seed_for
 from ..tta import SCNetWithTTA
 from .configure import semantic_classes
@@ -288,4 +289,4 @@ def load_for_evaluation(cfg, resume: bool = False) -> nn.Module:
     names = model.metadata.get("thing_classes")
     for dataset in cfg.DATASETS.TEST if names else ():
         check_class_names(f"The weights '{cfg.MODEL.WEIGHTS}'", names, dataset)
-    return model
+    return optimize_as_configured(model, cfg)

@@ -184,11 +184,11 @@ class BoxCascade(CascadeROIHeads):
         """
         predictor, last = self.box_predictor[-1], stages[-1]
         if self.score_average == "logits":
-            logits = torch.stack([stage.predictions[0] for stage in stages]).mean(dim=0)
+            logits = torch.stack([stage.predictions[0].float() for stage in stages]).mean(dim=0)
             scores = predictor.predict_probs((logits, None), last.proposals)
         else:
             per_stage = [predictor.predict_probs(s.predictions, s.proposals) for s in stages]
-            scores = [torch.stack(per_image).mean(dim=0) for per_image in zip(*per_stage)]
+            scores = [torch.stack(per_image).float().mean(dim=0) for per_image in zip(*per_stage)]
         return predictor.predict_boxes(last.predictions, last.proposals), scores
 
     def box_inference(self, stages: List[Stage]) -> List[Instances]:

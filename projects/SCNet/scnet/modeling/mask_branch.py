@@ -123,7 +123,7 @@ class MaskBranch(nn.Module):
         x = self._pool(features, [i.pred_boxes for i in instances])
         probabilities = []
         for logits in self.all_logits(x, box_features):
-            mask_rcnn_inference(logits, instances)
+            mask_rcnn_inference(logits.float(), instances)
             probabilities.append([i.pred_masks for i in instances])
         for instance, per_head in zip(instances, zip(*probabilities)):
             instance.pred_masks = torch.stack(per_head).mean(dim=0)

@@ -24,6 +24,7 @@ from ..config import get_cfg
 from ..data import class_names
 from ..engine import register_datasets
 from ..meta_arch import SCNet
+from ..optimize import optimize_as_configured
 from ..tta import SCNetWithTTA
 from .exported_backend import ExportedBackend
 from .inputs import Frame, find_inputs, frames_of
@@ -59,6 +60,7 @@ class PyTorchBackend:
         model = build_model(cfg).eval()
         SCNetCheckpointer(model, trusted=cfg.MODEL.TRUST_WEIGHTS).load(weights)
         self.names = names_of_classes(model, cfg)
+        model = optimize_as_configured(model, cfg)
         self.divisor = max(model.backbone.size_divisibility, 1)
         self.input_format = cfg.INPUT.FORMAT
         augmented = cfg.TEST.AUG.ENABLED  # by the model, from the image as it is
