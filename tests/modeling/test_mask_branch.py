@@ -6,6 +6,7 @@ from torch.nn import functional as F
 
 from helpers import make_instances
 from scnet.modeling.cascade import Stage
+from scnet.modeling.mask_branch import log_iou
 from scnet.modeling.mask_targets import MatchedMasks
 
 K = 5
