@@ -7,6 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from helpers import detect
 from scnet import optimize_for_inference
+from scnet.engine import load_for_evaluation
 from scnet.modeling import winograd
 from scnet.modeling.winograd import WinogradConv2d
 
@@ -85,6 +86,29 @@ def test_outputs_that_are_asked_for_stay(tiny_cfg, make_model, make_batch, every
     for ours, theirs in zip(outputs, expected, strict=True):
         for name in ("sem_seg", "image_scores"):
             torch.testing.assert_close(ours[name], theirs[name], atol=1e-4, rtol=1e-4)
+
+
+def test_twice_is_once(tiny_cfg, make_model, make_batch, everything_winograd):
+    model = make_model(tiny_cfg)
+    batch = make_batch(tiny_cfg, [[0], [1]])
+    twice = optimize_for_inference(optimize_for_inference(model))
+    assert_same(detect(twice, batch), detect(model, batch))
+
+
+def test_train_net_evaluates_an_optimized_model(tiny_cfg, make_model, tmp_path):
+    tiny_cfg.OUTPUT_DIR = str(tmp_path)
+    tiny_cfg.DATASETS.TEST = ()
+    tiny_cfg.MODEL.WEIGHTS = str(tmp_path / "model.pth")
+    torch.save({"model": make_model(tiny_cfg).state_dict()}, tiny_cfg.MODEL.WEIGHTS)
+    for value, dtype in {"": torch.float32, "bfloat16": torch.bfloat16}.items():
+        tiny_cfg.MODEL.SCNET.OPTIMIZE_FOR_INFERENCE = value
+        model = load_for_evaluation(tiny_cfg)
+        assert model.autocast_dtype == dtype
+        assert any(isinstance(m, _BatchNorm) for m in model.modules()) == (not value)
+    for wrong in ("int8", "fast"):
+        tiny_cfg.MODEL.SCNET.OPTIMIZE_FOR_INFERENCE = wrong
+        with pytest.raises(ValueError, match=f"{wrong}. Give torch.float32, torch.bfloat16"):
+            load_for_evaluation(tiny_cfg)
 
 
 def test_detectron2s_own_model(tiny_cfg, make_model, make_batch, everything_winograd):

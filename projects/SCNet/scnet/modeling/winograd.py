@@ -85,6 +85,7 @@ def is_winograd(module: nn.Module) -> bool:
     """Whether a module is a convolution that Winograd's algorithm can do, and does faster."""
     return (
         isinstance(module, nn.Conv2d)
+        and not isinstance(module, WinogradConv2d)
         and getattr(module, "norm", None) is None
         and module.kernel_size == (3, 3)
         and module.stride == module.dilation == (1, 1)
