@@ -107,7 +107,7 @@ def test_train_net_evaluates_an_optimized_model(tiny_cfg, make_model, tmp_path):
         assert any(isinstance(m, _BatchNorm) for m in model.modules()) == (not value)
     for wrong in ("int8", "fast"):
         tiny_cfg.MODEL.SCNET.OPTIMIZE_FOR_INFERENCE = wrong
-        with pytest.raises(ValueError, match=f"{wrong}. Give torch.float32, torch.bfloat16"):
+        with pytest.raises(ValueError, match=f"is '{wrong}'. It must be"):
             load_for_evaluation(tiny_cfg)
 
 
