@@ -49,3 +49,13 @@ def test_it_is_the_model_of_the_checkpoint_and_of_the_evaluation(make_trainer, t
     assert torch.equal(content["training_model"][name], trained[name])
     assert not torch.equal(trained[name], averaged[name])
     assert not torch.equal(averaged[name], start[name])
+
+
+def test_training_and_average_start_from_the_weights(make_trainer, tmp_path):
+    other = make_trainer(output="other").trained
+    torch.save({"model": other.state_dict()}, tmp_path / "start.pth")
+    weights = ["MODEL.WEIGHTS", str(tmp_path / "start.pth"), "SEED", 9]
+    trainer = make_trainer("SOLVER.EMA.ENABLED", True, *weights)
+    for model in (trainer.trained, trainer.result):
+        for name, value in model.named_parameters():
+            assert torch.equal(value, other.get_parameter(name)), name
