@@ -92,6 +92,23 @@ def test_two_processes_evaluate_as_one(trained, environment, run, tmp_path):
     assert len({x["image_id"] for x in one}) > 3  # of 6, so of both processes
 
 
+def test_two_processes_resume_exactly(environment, run, tmp_path):
+    """Each has random numbers of its own, which no checkpoint holds."""
+    schedule = ["SOLVER.MAX_ITER", 4, "SOLVER.STEPS", "()", "SOLVER.CHECKPOINT_PERIOD", 2]
+    flags = ["--num-gpus", 2, "--dist-url", "auto"]
+    run("train_net.py", *command(tmp_path, *schedule, flags=flags), env=environment)
+    final = tmp_path / "model_final.pth"
+    whole = torch.load(final, weights_only=True)["model"]
+    final.unlink()
+    (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
+    result = run(
+        "train_net.py", *command(tmp_path, *schedule, flags=[*flags, "--resume"]), env=environment
+    )
+    assert "Starting training from iteration 2" in result.stdout
+    again = torch.load(final, weights_only=True)["model"]
+    assert all(torch.equal(value, again[name]) for name, value in whole.items())
+
+
 def test_two_machines_meet_at_an_address(environment, tmp_path):
     """Two commands with one process each, on the loopback."""
     opts = ["SOLVER.MAX_ITER", 1, "SOLVER.STEPS", "()"]
