@@ -85,7 +85,7 @@ class Trainer(DefaultTrainer):
             mixed_precision=cfg.SOLVER.AMP.ENABLED,
             seed=self.seed,
         )
-        # Detectron2's get_bn_modules and the like look at the model without its wrapper.
+        # Without the wrapper of distributed training.
         self.trained = getattr(self.model, "module", self.model)
         self.ema, parts = None, {TRAINER: weakref.proxy(self)}
         if cfg.SOLVER.EMA.ENABLED:
