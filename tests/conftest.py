@@ -7,6 +7,8 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of this process and those that tests start
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
@@ -50,6 +52,17 @@ def coco_set(tmp_path):
     folder = tmp_path / f"data_{uuid.uuid4().hex[:8]}"
     folder.mkdir()
     return CocoSet(folder)
+
+
+@pytest.fixture
+def video(tmp_path):
+    """A video of three frames of 48 x 64 pixels (height x width), five per second."""
+    path = str(tmp_path / "clip.mp4")
+    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"mp4v"), 5, (64, 48))
+    for frame in np.random.default_rng(1).integers(0, 255, (3, 48, 64, 3), np.uint8):
+        writer.write(frame)
+    writer.release()
+    return path
 
 
 @pytest.fixture

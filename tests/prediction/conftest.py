@@ -1,6 +1,5 @@
 """A tiny model with its names and config, and images and a video on disk."""
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -27,14 +26,3 @@ def images():
     sizes = (64, 80), (50, 70), (64, 78), (80, 64)
     rng = np.random.default_rng(0)
     return [rng.integers(0, 255, (*size, 3), np.uint8) for size in sizes]
-
-
-@pytest.fixture
-def video(tmp_path):
-    """A video of three frames of 48 x 64 pixels (height x width), five per second."""
-    path = str(tmp_path / "clip.mp4")
-    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"mp4v"), 5, (64, 48))
-    for frame in np.random.default_rng(1).integers(0, 255, (3, 48, 64, 3), np.uint8):
-        writer.write(frame)
-    writer.release()
-    return path

@@ -36,17 +36,6 @@ def images(tmp_path):
 
 
 @pytest.fixture
-def video(tmp_path):
-    """Three frames."""
-    path = str(tmp_path / "clip.mp4")
-    writer = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"mp4v"), 5, (64, 48))
-    for frame in np.random.default_rng(1).integers(0, 255, (3, 48, 64, 3), np.uint8):
-        writer.write(frame)
-    writer.release()
-    return path
-
-
-@pytest.fixture
 def run_script(monkeypatch, capfd):
     """Run the script within this process, as starting another takes longer than the rest."""
 

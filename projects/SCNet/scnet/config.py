@@ -80,7 +80,8 @@ def add_scnet_config(cfg: CN) -> None:
     _C.MODEL.TRUST_WEIGHTS = False
 
     # Evaluation optimizes the model first, see scnet.optimize_for_inference: "float32", or also
-    # computes in "bfloat16" or "float16"; "" evaluates the model as it is.
+    # computes in "bfloat16" or "float16" (test-time augmentation stays in float32); "" evaluates
+    # the model as it is.
     _C.MODEL.SCNET.OPTIMIZE_FOR_INFERENCE = ""
 
     # "SGD" (the paper, Sec. 5.1) or "AdamW", which needs fewer steps when nothing is pretrained.
