@@ -13,7 +13,7 @@ import torch
 from scnet.checkpoint.mmdet import convert_mmdet_checkpoint, convert_to_mmdet_checkpoint
 
 
-def main() -> None:
+def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -25,7 +25,11 @@ def main() -> None:
         action="store_true",
         help="read files that may run any code while they are read",
     )
-    args = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
     if os.path.exists(args.target):
         raise FileExistsError(f"'{args.target}' exists already.")
 

@@ -1,0 +1,71 @@
+"""The commands in README.md and docs/ are understood, and the links lead somewhere."""
+
+import importlib
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from helpers import REPOSITORY
+from scnet import get_cfg
+from scnet.engine import argument_parser
+
+DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+TOOLS = REPOSITORY / "projects/SCNet/tools"
+
+
+def commands(document: Path):
+    """The commands that start train_net.py or a tool, as lists of words."""
+    text = document.read_text().replace("\\\n", " ")
+    for line in re.findall(r"^(?: {4}|\t| +).*?\bpython3? (\S+\.py .*)$", text, re.MULTILINE):
+        line = re.sub(r"\$\w+", "1", line.removesuffix(" ..."))  # the variable of a loop
+        yield shlex.split(line, comments=True)
+
+
+def parse(words):
+    script, *arguments = words
+    if script == "train_net.py":
+        return argument_parser().parse_args(arguments)
+    tool = importlib.import_module(Path(script).stem)
+    assert (REPOSITORY / script).samefile(tool.__file__)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", words)
+        return tool.parse_args()
+
+
+ALL = [(d.name, words) for d in DOCUMENTS for words in commands(d)]
+
+
+@pytest.mark.parametrize("words", [w for _, w in ALL], ids=[f"{d}-{w[0]}" for d, w in ALL])
+def test_command(words):
+    try:
+        args = parse(words)
+    except SystemExit:
+        pytest.fail(f"not understood: {' '.join(words)}")
+    cfg = get_cfg()
+    cfg.merge_from_list(getattr(args, "opts", []))  # the keys exist, the values fit
+    files = getattr(args, "config_file", None) or []
+    for file in [files] if isinstance(files, str) else files:
+        if file.startswith("projects/"):
+            assert (REPOSITORY / file).is_file()
+
+
+def test_every_tool_has_a_command():
+    tools = {f"projects/SCNet/tools/{t.name}" for t in TOOLS.glob("*.py")}
+    tools -= {"projects/SCNet/tools/paper_tables.py"}  # part of reproduce.py
+    assert tools == {words[0] for name, words in ALL if name == "README.md"} - {"train_net.py"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[d.name for d in DOCUMENTS])
+def test_links(document):
+    for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+        if target.startswith("http"):
+            continue
+        file, _, heading = target.partition("#")
+        path = document.parent / file if file else document
+        assert path.exists(), target
+        headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE) if heading else [""]
+        anchors = [re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings]
+        assert heading in anchors, target
