@@ -110,6 +110,19 @@ def test_flipping_twice_changes_nothing(make, image):
     assert_same(one, other)
 
 
+def test_bfloat16_is_used_and_finds_about_the_same(make, image):
+    model, augmented = make(sizes=(48, 64), flip=True)
+    expected = detect(augmented, [image])[0]
+    model.autocast_dtype = torch.bfloat16
+    seen = []
+    model.backbone.register_forward_hook(lambda m, args, out: seen.append(out["p2"].dtype))
+    found = detect(augmented, [image])[0]
+    assert seen == [torch.bfloat16] * 4
+    assert found.scores.dtype == found.pred_boxes.tensor.dtype == torch.float32
+    assert len(found) == len(expected)
+    assert abs(found.scores.max() - expected.scores.max()) < 0.02
+
+
 def test_the_order_of_the_versions_does_not_matter(make, image):
     versions = [
         version(),

@@ -4,7 +4,7 @@ Shapes: N images, C channels, (H, W) the size of the padded batch in pixels.
 """
 
 from contextlib import nullcontext
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import ContextManager, Dict, List, Optional, Sequence, Tuple
 
 import torch
 from detectron2.config import configurable
@@ -154,8 +154,7 @@ class SCNet(GeneralizedRCNN):
     ):
         """See :meth:`detectron2.modeling.GeneralizedRCNN.inference`."""
         images = self.preprocess_image(batched_inputs)
-        autocast = self.autocast_dtype != torch.float32
-        with torch.autocast(self.device.type, self.autocast_dtype) if autocast else nullcontext():
+        with self.autocast():
             features, logits = self._context(self.backbone(images.tensor))
             if detected_instances is None:
                 proposals, _ = self.proposal_generator(images, features, None)
@@ -168,6 +167,12 @@ class SCNet(GeneralizedRCNN):
         outputs = self._postprocess(results, batched_inputs, images.image_sizes)
         self._add_context_outputs(outputs, logits, images.image_sizes)
         return outputs
+
+    def autocast(self) -> ContextManager:
+        """PyTorch's autocast to ``autocast_dtype``, in which all of inference is computed."""
+        if self.autocast_dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.autocast_dtype)
 
     def _context(self, features: Dict[str, Tensor]) -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
         """Run the branches that see the whole image.

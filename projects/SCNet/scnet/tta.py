@@ -74,12 +74,13 @@ class SCNetWithTTA(GeneralizedRCNNWithTTA):
             return self.model.inference(inputs)[0]
         size = input["height"], input["width"]
         heads = self.model.roi_heads
-        features, proposals = zip(*(self._propose(x) for x in inputs))
-        merged, _ = self._merge_proposals(proposals, transforms)
-        boxes, scores = self._mean_boxes(features, inputs, merged, transforms)
-        [instances] = heads.suppress([boxes], [scores], [size])
-        if heads.mask_on:
-            instances.pred_masks = self._mean_masks(features, inputs, instances, transforms)
+        with self.model.autocast():
+            features, proposals = zip(*(self._propose(x) for x in inputs))
+            merged, _ = self._merge_proposals(proposals, transforms)
+            boxes, scores = self._mean_boxes(features, inputs, merged, transforms)
+            [instances] = heads.suppress([boxes], [scores], [size])
+            if heads.mask_on:
+                instances.pred_masks = self._mean_masks(features, inputs, instances, transforms)
         return {"instances": detector_postprocess(instances, *size)}
 
     def _propose(self, x: Dict) -> Tuple[Dict[str, Tensor], Instances]:
@@ -102,7 +103,7 @@ class SCNetWithTTA(GeneralizedRCNNWithTTA):
         boxes = torch.cat(
             [to_original(p.proposal_boxes.tensor, t) for p, t in zip(proposals, transforms)]
         )
-        logits = torch.cat([p.objectness_logits for p in proposals])
+        logits = torch.cat([p.objectness_logits for p in proposals]).float()
         keep = nms(boxes, logits, rpn.nms_thresh)[: rpn.post_nms_topk[False]]
         return boxes[keep], logits[keep]
 
