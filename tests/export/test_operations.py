@@ -70,8 +70,9 @@ def test_anchors_are_those_of_the_generator(tiny_cfg, make_model):
         assert torch.equal(found, expected.tensor)
 
 
+@pytest.mark.parametrize("weighted_sums", [True, False])
 @pytest.mark.parametrize("count", [30, 1, 0])
-def test_boxes_are_pooled_as_the_context_pooler_does(tiny_cfg, make_model, count):
+def test_boxes_are_pooled_as_the_context_pooler_does(tiny_cfg, make_model, count, weighted_sums):
     heads = make_model(tiny_cfg).roi_heads
     boxes = random_boxes(count, 500, 700)  # from all levels
     features = {f"p{k}": torch.rand(1, 16, 512 // 2**k, 704 // 2**k) for k in range(2, 6)}
@@ -79,4 +80,5 @@ def test_boxes_are_pooled_as_the_context_pooler_does(tiny_cfg, make_model, count
     features["global_context"] = torch.rand(1, 16, 1, 1)
     for pooler in (heads.box_pooler, heads.mask_branch.pooler):
         expected = pooler([features[name] for name in pooler.in_features], [Boxes(boxes)])
-        torch.testing.assert_close(pool(pooler, features, boxes), expected, atol=1e-4, rtol=1e-4)
+        found = pool(pooler, features, boxes, weighted_sums)
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)

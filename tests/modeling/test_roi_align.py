@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 from torchvision.ops import roi_align
 
-from scnet.modeling.roi_align import Source, sum_of_roi_aligns
+from scnet.modeling.roi_align import sum_of_roi_aligns
 
 SIZES, SCALES = [(24, 32), (12, 16)], [1 / 4, 1 / 8]  # of two maps of an image of 96 x 128
 ROIS = torch.tensor(
@@ -29,12 +29,12 @@ def make_maps():
     return [torch.randn(3, 5, *size, requires_grad=True) for size in SIZES]
 
 
-def expected(maps, rois, sources, bins, sampling_ratio):
+def expected(maps, rois, levels, parts, bins, sampling_ratio):
     out = torch.zeros(len(rois), 5, bins, bins)
-    for levels, parts in sources:
+    for level, grid in zip(levels.T, parts):
         for k, (x, scale) in enumerate(zip(maps, SCALES)):
-            pooled = roi_align(x, rois, bins * parts, scale, sampling_ratio, aligned=True)
-            out = out + F.avg_pool2d(pooled, parts) * (levels == k)[:, None, None, None]
+            pooled = roi_align(x, rois, bins * grid, scale, sampling_ratio, aligned=True)
+            out = out + F.avg_pool2d(pooled, grid) * (level == k)[:, None, None, None]
     return out
 
 
@@ -43,9 +43,9 @@ def expected(maps, rois, sources, bins, sampling_ratio):
 @pytest.mark.parametrize("sampling_ratio", [0, 1, 3])
 def test_sum_of_two_and_gradients(bins, parts, sampling_ratio):
     maps = make_maps()
-    sources = [Source(LEVELS, 1), Source(1 - LEVELS, parts)]
-    out = sum_of_roi_aligns(maps, SCALES, ROIS, sources, bins, sampling_ratio)
-    reference = expected(maps, ROIS, sources, bins, sampling_ratio)
+    levels, parts = torch.stack([LEVELS, 1 - LEVELS], dim=1), [1, parts]
+    out = sum_of_roi_aligns(maps, SCALES, ROIS, levels, parts, bins, sampling_ratio)
+    reference = expected(maps, ROIS, levels, parts, bins, sampling_ratio)
     torch.testing.assert_close(out, reference, atol=2e-5, rtol=1e-5)
     weight = torch.randn_like(out)
     gradients = torch.autograd.grad((out * weight).sum(), maps)
@@ -59,16 +59,15 @@ def test_random_boxes(seed):
     rois = torch.cat([torch.randint(3, (200, 1)), torch.rand(200, 4) * 150 - 20], dim=1)
     rois[:, 3:] += rois[:, 1:3]
     maps = [x.detach().contiguous(memory_format=torch.channels_last) for x in make_maps()]
-    sources = [Source(torch.randint(2, (200,)), 1), Source(torch.randint(2, (200,)), 2)]
-    out = sum_of_roi_aligns(maps, SCALES, rois, sources, 7, 0)
-    reference = expected(maps, rois, sources, 7, 0)
+    levels = torch.randint(2, (200, 2))
+    out = sum_of_roi_aligns(maps, SCALES, rois, levels, [1, 2], 7, 0)
+    reference = expected(maps, rois, levels, [1, 2], 7, 0)
     torch.testing.assert_close(out, reference, atol=5e-5, rtol=1e-5)
 
 
 def test_no_regions():
     maps = make_maps()
-    sources = [Source(LEVELS[:0], 1)]
-    out = sum_of_roi_aligns(maps, SCALES, ROIS[:0], sources, 7, 0)
+    out = sum_of_roi_aligns(maps, SCALES, ROIS[:0], LEVELS[:0, None], [1], 7, 0)
     assert out.shape == (0, 5, 7, 7)
     gradients = torch.autograd.grad(out.sum(), maps)  # still reaches the maps
     assert all(g.count_nonzero() == 0 for g in gradients)
@@ -77,5 +76,5 @@ def test_no_regions():
 def test_regions_without_a_sample():
     maps = make_maps()
     for rois in (ROIS[3:4], ROIS[7:8]):
-        out = sum_of_roi_aligns(maps, SCALES, rois, [Source(LEVELS[:1], 1)], 7, 0)
+        out = sum_of_roi_aligns(maps, SCALES, rois, LEVELS[:1, None], [1], 7, 0)
         assert out.count_nonzero() == 0

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..meta_arch import SCNet
+from ..modeling.context_pooler import ContextPooler
 from .boxes import anchors_of_level, best, best_indices, clip, nonempty
 from .nms import traceable_nms
 from .pasting import paste
@@ -27,11 +28,17 @@ class ExportableDetector(nn.Module):
     It does what ``SCNet.inference`` does, for "instances".
     """
 
-    def __init__(self, model: SCNet, nms: Callable[..., Tensor] = traceable_nms):
+    def __init__(
+        self,
+        model: SCNet,
+        nms: Callable[..., Tensor] = traceable_nms,
+        weighted_sums: bool = True,
+    ):
         """
         Args:
             model: is put into evaluation mode.
             nms: a variant of :func:`scnet.export.nms.nms_by_class`.
+            weighted_sums: see :func:`scnet.export.pooling.pool`.
 
         Raises:
             ValueError: the model is no SCNet, or has no limit to the number of detections.
@@ -49,6 +56,7 @@ class ExportableDetector(nn.Module):
             )
         self.model = model
         self.nms = nms
+        self.weighted_sums = weighted_sums
         self.outputs = ["boxes", "scores", "labels"]
         if model.roi_heads.mask_on:
             self.outputs += ["masks", "mask_probabilities"]
@@ -110,7 +118,7 @@ class ExportableDetector(nn.Module):
         heads = self.model.roi_heads
         logits = []
         for head, predictor in zip(heads.box_head, heads.box_predictor):
-            stage_logits, deltas = predictor(head(pool(heads.box_pooler, features, boxes)))
+            stage_logits, deltas = predictor(head(self._pool(heads.box_pooler, features, boxes)))
             boxes = clip(predictor.box2box_transform.apply_deltas(deltas, boxes), size)
             logits.append(stage_logits)
         scores = self._scores(torch.stack(logits))[:, :-1].T  # without the background
@@ -122,6 +130,9 @@ class ExportableDetector(nn.Module):
         keep = best_indices(scores, predictor.test_topk_per_image)
         keep = keep[nonempty(boxes[keep]).nonzero()[:, 0]]
         return boxes[keep], scores[keep], labels[keep]
+
+    def _pool(self, pooler: ContextPooler, features: Dict[str, Tensor], boxes: Tensor) -> Tensor:
+        return pool(pooler, features, boxes, self.weighted_sums)
 
     def _scores(self, logits: Tensor) -> Tensor:
         """Logits of all stages (stages, R, K + 1) -> scores (R, K + 1)."""
@@ -139,9 +150,9 @@ class ExportableDetector(nn.Module):
         heads, branch = self.model.roi_heads, self.model.roi_heads.mask_branch
         box_features = None
         if branch.relays:
-            pooled = pool(heads.box_pooler, features, boxes)
+            pooled = self._pool(heads.box_pooler, features, boxes)
             box_features = {t: heads.box_head[t](pooled) for t in set(branch.stages)}
-        logits = branch.all_logits(pool(branch.pooler, features, boxes), box_features)
+        logits = branch.all_logits(self._pool(branch.pooler, features, boxes), box_features)
         per_head = torch.stack([x.sigmoid() for x in logits])
         if per_head.shape[2] == 1:  # one mask for all classes
             return per_head.mean(dim=0)[:, 0]

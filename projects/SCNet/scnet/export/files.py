@@ -42,7 +42,7 @@ def write_onnx(model: SCNet, path: str, metadata: Dict) -> None:
     """See :func:`write_torchscript`."""
     import onnx
 
-    detector = ExportableDetector(model, OnnxNMS.apply)
+    detector = ExportableDetector(model, OnnxNMS.apply, weighted_sums=False)
     axes = {name: {0: "detections"} for name in detector.outputs}
     size = {1: "height", 2: "width"}
     axes.update({name: axis | size for name, axis in axes.items() if name == "masks"})

@@ -1,4 +1,4 @@
-"""What :class:`ContextPooler` does, for the boxes of one image, with torchvision's RoIAlign.
+"""What :class:`ContextPooler` does, for the boxes of one image.
 
 Shapes: R boxes, C channels, S the side of the pooled features.
 """
@@ -15,11 +15,15 @@ from torchvision.ops import roi_align
 from ..modeling.context_pooler import GLOBAL_CONTEXT, SEMANTIC, ContextPooler
 
 
-def pool(pooler: ContextPooler, features: Dict[str, Tensor], boxes: Tensor) -> Tensor:
+def pool(
+    pooler: ContextPooler, features: Dict[str, Tensor], boxes: Tensor, weighted_sums: bool
+) -> Tensor:
     """
     Args:
         features: maps (1, C, H, W) by name.
         boxes: (R, 4).
+        weighted_sums: pool as the model itself does on a CPU, if it can; else with torchvision's
+            RoIAlign, which is an operator of ONNX.
 
     Returns:
         (R, C, S, S)
@@ -27,25 +31,34 @@ def pool(pooler: ContextPooler, features: Dict[str, Tensor], boxes: Tensor) -> T
     rois = F.pad(boxes, (1, 0))  # the number of the image, 0, comes first
     maps = {name: features[name] for name in pooler.in_features}
     semantic, context = maps.pop(SEMANTIC, None), maps.pop(GLOBAL_CONTEXT, None)
-    x = pool_pyramid(pooler.pooler, list(maps.values()), rois)
-    if semantic is not None:
-        pooled = align(pooler.semantic_pooler.level_poolers[0], semantic, rois)
-        x = x + F.adaptive_avg_pool2d(pooled, pooler.output_size)
+    levels, level = list(maps.values()), level_of(pooler.pooler, boxes)
+    if weighted_sums and pooler.can_sum():
+        x = pooler.sum(levels, semantic, rois, level)
+    else:
+        x = pool_pyramid(pooler.pooler, levels, rois, level)
+        if semantic is not None:
+            pooled = align(pooler.semantic_pooler.level_poolers[0], semantic, rois)
+            x = x + F.adaptive_avg_pool2d(pooled, pooler.output_size)
     if context is not None:
         x = x + context
     return x
 
 
-def pool_pyramid(pooler: ROIPooler, levels: List[Tensor], rois: Tensor) -> Tensor:
-    """Pool every box from the level that fits its size (Eq. 1 of the FPN paper).
+def level_of(pooler: ROIPooler, boxes: Tensor) -> Tensor:
+    """(R,), the index of the level that fits the size of each box (Eq. 1 of the FPN paper)."""
+    sides = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt()
+    level = pooler.canonical_level + torch.log2(sides / pooler.canonical_box_size + 1e-8)
+    return level.floor().clamp(pooler.min_level, pooler.max_level).long() - pooler.min_level
+
+
+def pool_pyramid(pooler: ROIPooler, levels: List[Tensor], rois: Tensor, level: Tensor) -> Tensor:
+    """Pool every box from its level.
 
     Args:
         levels: maps (1, C, H, W), from fine to coarse.
         rois: (R, 5), the number of the image and the box.
+        level: (R,), of :func:`level_of`.
     """
-    sides = (rois[:, 3:] - rois[:, 1:3]).prod(dim=1).sqrt()
-    level = pooler.canonical_level + torch.log2(sides / pooler.canonical_box_size + 1e-8)
-    level = level.floor().clamp(pooler.min_level, pooler.max_level) - pooler.min_level
     x = rois.new_zeros(rois.shape[0], levels[0].shape[1], *pooler.output_size)
     for k, (layer, features) in enumerate(zip(pooler.level_poolers, levels)):
         index = (level == k).nonzero()[:, 0]

@@ -20,7 +20,7 @@ from detectron2.structures import Boxes
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .roi_align import Source, sum_of_roi_aligns
+from .roi_align import sum_of_roi_aligns
 
 SEMANTIC = "semantic"
 GLOBAL_CONTEXT = "global_context"
@@ -75,54 +75,70 @@ class ContextPooler(nn.Module):
         """
         maps = dict(zip(self.in_features, features))
         semantic, context = maps.pop(SEMANTIC, None), maps.pop(GLOBAL_CONTEXT, None)
-        pool = self._pool_on_cpu if self._can_pool_on_cpu(features[0]) else self._pool
-        x = pool(list(maps.values()), semantic, boxes)
+        levels = list(maps.values())
+        recording = torch.jit.is_tracing() or torch.compiler.is_compiling()
+        if features[0].device.type == "cpu" and not recording and self.can_sum():
+            level = self._level(boxes)
+            x = self.sum(levels, semantic, convert_boxes_to_pooler_format(boxes), level)
+        else:
+            x = self.pooler(levels, boxes)
+            if semantic is not None:
+                pooled = self.semantic_pooler([semantic], boxes)
+                x = x + F.adaptive_avg_pool2d(pooled, self.output_size)
         if context is not None:
             counts = torch.tensor([len(b) for b in boxes], device=context.device)
             x += context.repeat_interleave(counts, dim=0)
         return x
 
-    def _pool(self, levels: List[Tensor], semantic: Optional[Tensor], boxes: List[Boxes]) -> Tensor:
-        x = self.pooler(levels, boxes)
-        if semantic is not None:
-            pooled = self.semantic_pooler([semantic], boxes)
-            x = x + F.adaptive_avg_pool2d(pooled, self.output_size)
-        return x
-
-    def _can_pool_on_cpu(self, x: Tensor) -> bool:
-        """Whether :meth:`_pool_on_cpu` gives what :meth:`_pool` does, and can run here."""
-        aligns = list(self.pooler.level_poolers)
-        if hasattr(self, "semantic_pooler"):
-            aligns += self.semantic_pooler.level_poolers
-        size = self.output_size[0]
-        return (
-            x.device.type == "cpu"
-            and not (torch.jit.is_tracing() or torch.compiler.is_compiling())
-            and all(isinstance(a, ROIAlign) and a.aligned for a in aligns)
-            and len({a.sampling_ratio for a in aligns}) == 1
-            and all(a.output_size[0] % size == 0 for a in aligns)
-        )
-
-    def _pool_on_cpu(
-        self, levels: List[Tensor], semantic: Optional[Tensor], boxes: List[Boxes]
-    ) -> Tensor:
+    def _level(self, boxes: List[Boxes]) -> Tensor:
+        """(R,), the index of the level of the pyramid for each box."""
         p = self.pooler
-        aligns = list(p.level_poolers)
-        lowest, highest = p.min_level, p.max_level
-        level = assign_boxes_to_levels(
-            boxes, lowest, highest, p.canonical_box_size, p.canonical_level
+        return assign_boxes_to_levels(
+            boxes, p.min_level, p.max_level, p.canonical_box_size, p.canonical_level
         )
-        sources = [Source(level, 1)]
+
+    def can_sum(self) -> bool:
+        """Whether :meth:`sum` can do what the settings ask for."""
+        aligns = self._aligns()
+        return (
+            all(isinstance(a, ROIAlign) and a.aligned for a in aligns)
+            and len({a.sampling_ratio for a in aligns}) == 1
+            and all(a.output_size[0] % self.output_size[0] == 0 for a in aligns)
+        )
+
+    def sum(
+        self, levels: List[Tensor], semantic: Optional[Tensor], rois: Tensor, level: Tensor
+    ) -> Tensor:
+        """Pyramid and semantic embedding, pooled as weighted sums: the fast way on a CPU.
+
+        Args:
+            levels: maps of the pyramid, (N, C, H, W) each.
+            semantic: the embedding (N, C, H, W), or None without the branch.
+            rois: (R, 5), the index of the image and the box.
+            level: (R,), the index of the level that each box is pooled from.
+
+        Returns:
+            (R, C, S, S)
+        """
+        aligns, size = self._aligns(), self.output_size[0]
+        maps, indices, parts = list(levels), [level], [1]
         if semantic is not None:
-            aligns += self.semantic_pooler.level_poolers
-            parts = aligns[-1].output_size[0] // self.output_size[0]
-            sources.append(Source(torch.full_like(level, len(levels)), parts))
-            levels = [*levels, semantic]
+            maps.append(semantic)
+            indices.append(torch.full_like(level, len(levels)))
+            parts.append(aligns[-1].output_size[0] // size)
         return sum_of_roi_aligns(
-            levels,
+            maps,
             [a.spatial_scale for a in aligns],
-            convert_boxes_to_pooler_format(boxes),
-            sources,
-            self.output_size[0],
+            rois,
+            torch.stack(indices, dim=1),
+            parts,
+            size,
             aligns[0].sampling_ratio,
         )
+
+    def _aligns(self) -> List[nn.Module]:
+        """The RoIAlign layers, of the levels and of the semantic embedding."""
+        aligns = list(self.pooler.level_poolers)
+        if SEMANTIC in self.in_features:
+            aligns += self.semantic_pooler.level_poolers
+        return aligns

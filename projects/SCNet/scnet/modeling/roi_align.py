@@ -9,40 +9,32 @@ Shapes: N images, C channels, R regions over all images, S maps that are summed,
 side, L cells along a side that a bin touches at most.
 """
 
-from typing import List, NamedTuple, Tuple
+from typing import List, Tuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-class Source(NamedTuple):
-    """What regions are pooled from: one of the S terms.
-
-    Attributes:
-        levels: (R,), for each region the index of a map.
-        parts: k; the bins are the averages of k x k bins of a grid of P k x P k.
-    """
-
-    levels: Tensor
-    parts: int
-
-
+@torch.jit.script_if_tracing  # a trace would keep the numbers of samples and cells of one image
 def sum_of_roi_aligns(
     maps: List[Tensor],
     scales: List[float],
     rois: Tensor,
-    sources: List[Source],
+    levels: Tensor,
+    parts: List[int],
     bins: int,
     sampling_ratio: int,
 ) -> Tensor:
-    """The sum over the sources of torchvision's ``roi_align(..., aligned=True)``.
+    """The sum of S terms, each torchvision's ``roi_align(..., aligned=True)`` of a map.
 
     Args:
         maps: (N, C, H, W) each; fastest if their memory format is ``channels_last``.
         scales: of each map, cells per pixel.
         rois: (R, 5), the index of the image and the box in pixels.
-        sources: S of them.
+        levels: (R, S), the indices of the maps that each region is pooled from.
+        parts: S of them, k; the bins of a term are the averages of k x k bins of a grid of
+            P k x P k.
         bins: P.
         sampling_ratio: samples along a side of a bin; 0 for one per cell, rounded up.
 
@@ -50,40 +42,35 @@ def sum_of_roi_aligns(
         (R, C, P, P), ``channels_last``. Gradients go into the maps, not into the boxes.
     """
     channels, device = maps[0].shape[1], rois.device
-    heights, widths = torch.tensor([m.shape[-2:] for m in maps], device=device).unbind(dim=1)
+    sizes = torch.tensor([list(m.shape[-2:]) for m in maps], device=device)
+    heights, widths = sizes.unbind(dim=1)
     cells = len(maps[0]) * heights * widths
-    level = torch.stack([source.levels for source in sources], dim=1)  # (R, S)
-    parts = torch.tensor([source.parts for source in sources], device=device)
-    height, width = heights[level], widths[level]
-    first_cell = (cells.cumsum(0) - cells)[level] + rois[:, :1].long() * height * width
+    height, width = heights[levels], widths[levels]
+    first_cell = (cells.cumsum(0) - cells)[levels] + rois[:, :1].long() * height * width
 
-    boxes = rois[:, None, 1:].float() * torch.tensor(scales, device=device)[level][..., None] - 0.5
-    x0, y0, x1, y1 = boxes.unbind(dim=2)
-    top, num_rows, y_weights = _axis(y0, y1, height, parts, bins, sampling_ratio)
-    left, num_columns, x_weights = _axis(x0, x1, width, parts, bins, sampling_ratio)
+    scale = torch.tensor(scales, device=device)[levels]
+    x0, y0, x1, y1 = (rois[:, None, 1:].float() * scale[..., None] - 0.5).unbind(dim=2)
+    k = torch.tensor(parts, device=device)
+    top, num_rows, y_weights = _axis(y0, y1, height, k, bins, sampling_ratio)
+    left, num_columns, x_weights = _axis(x0, x1, width, k, bins, sampling_ratio)
 
-    # A patch is what one source adds to one bin, (R, P, P, S) in this order; it has rows of cells.
-    def along_y(x):
-        return x[:, :, None].expand(-1, -1, bins, -1).flatten()
-
-    def along_x(x):
-        return x[:, None].expand(-1, bins, -1, -1).flatten()
-
-    corner = along_y(first_cell[:, None] + top * width[:, None]) + along_x(left)
-    patch, y = _enumerate(along_y(num_rows))
-    row_start = corner[patch] + y * along_y(width[:, None].expand_as(top))[patch]
-    row_weight = y_weights[along_y(_indices(top))[patch], y]
-    row_columns = (along_x(_indices(left)) * x_weights.shape[1])[patch]
-    row, x = _enumerate(along_x(num_columns)[patch])
+    # A patch is what one term adds to one bin, (R, P, P, S) in this order; it has rows of cells.
+    row_of_cells = first_cell[:, None] + top * width[:, None]
+    corner = _along_y(row_of_cells, bins) + _along_x(left, bins)
+    patch, y = _enumerate(_along_y(num_rows, bins))
+    row_start = corner[patch] + y * _along_y(width[:, None].expand_as(top), bins)[patch]
+    row_weight = y_weights[_along_y(_indices(top), bins)[patch], y]
+    row_columns = (_along_x(_indices(left), bins) * x_weights.shape[1])[patch]
+    row, x = _enumerate(_along_x(num_columns, bins)[patch])
     index = row_start[row] + x
     weight = row_weight[row] * x_weights.flatten()[row_columns[row] + x]
 
     table = torch.cat([m.permute(0, 2, 3, 1).reshape(-1, channels) for m in maps])
-    sizes = torch.einsum("rys,rxs->ryx", num_rows, num_columns).flatten()
+    counts = torch.einsum("rys,rxs->ryx", num_rows, num_columns).flatten()
     out = F.embedding_bag(
         index,
         table,
-        sizes.cumsum(0) - sizes,
+        counts.cumsum(0) - counts,
         mode="sum",
         per_sample_weights=weight.to(table.dtype),
     )
@@ -127,10 +114,20 @@ def _axis(
     near = torch.where(inside, cell - first[..., None], 0).flatten(0, 2)
     weight = (inside / count.clamp(min=1)).flatten(0, 2)
     fraction = torch.where(inside, fraction, 0).flatten(0, 2)
-    weights = weight.new_zeros(len(near), 1 + int(num_cells.max()) if len(near) else 1)
+    weights = weight.new_zeros([len(near), 1 + int(num_cells.max()) if len(near) else 1])
     weights.scatter_add_(1, near, weight * (1 - fraction))
     weights.scatter_add_(1, near + (fraction > 0), weight * fraction)
     return first, num_cells, weights
+
+
+def _along_y(x: Tensor, bins: int) -> Tensor:
+    """What holds for rows of bins, (R, P, S), for every bin: (R P P S,)."""
+    return x[:, :, None].expand(-1, -1, bins, -1).flatten()
+
+
+def _along_x(x: Tensor, bins: int) -> Tensor:
+    """What holds for columns of bins, (R, P, S), for every bin: (R P P S,)."""
+    return x[:, None].expand(-1, bins, -1, -1).flatten()
 
 
 def _indices(x: Tensor) -> Tensor:
