@@ -19,7 +19,7 @@ TOOLS = REPOSITORY / "projects/SCNet/tools"
 def commands(document: Path):
     """The commands that start train_net.py or a tool, as lists of words."""
     text = document.read_text().replace("\\\n", " ")
-    for line in re.findall(r"^(?: {4}|\t| +).*?\bpython3? (\S+\.py .*)$", text, re.MULTILINE):
+    for line in re.findall(r"^ +.*?\bpython (\S+\.py .*)$", text, re.MULTILINE):
         line = re.sub(r"\$\w+", "1", line.removesuffix(" ..."))  # the variable of a loop
         yield shlex.split(line, comments=True)
 

@@ -1,6 +1,6 @@
 """SCNet at inference as a function of tensors, from image to masks.
 
-It has the layers of the model and puts them together without Detectron2's structures, so that a
+It has the layers of the model and puts them together without Detectron2's instances, so that a
 tracer sees nothing but operators of PyTorch and torchvision.
 
 Shapes: H, W the size of the image, R boxes, K classes, M the side of the masks of boxes.

@@ -5,9 +5,9 @@ Shapes: R boxes, C channels, S the side of the pooled features.
 
 from typing import Dict, List
 
-import torch
 from detectron2.layers import ROIAlign
 from detectron2.modeling.poolers import ROIPooler
+from detectron2.structures import Boxes
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import roi_align
@@ -31,7 +31,7 @@ def pool(
     rois = F.pad(boxes, (1, 0))  # the number of the image, 0, comes first
     maps = {name: features[name] for name in pooler.in_features}
     semantic, context = maps.pop(SEMANTIC, None), maps.pop(GLOBAL_CONTEXT, None)
-    levels, level = list(maps.values()), level_of(pooler.pooler, boxes)
+    levels, level = list(maps.values()), pooler.level_of([Boxes(boxes)])
     if weighted_sums and pooler.can_sum():
         x = pooler.sum(levels, semantic, rois, level)
     else:
@@ -44,20 +44,13 @@ def pool(
     return x
 
 
-def level_of(pooler: ROIPooler, boxes: Tensor) -> Tensor:
-    """(R,), the index of the level that fits the size of each box (Eq. 1 of the FPN paper)."""
-    sides = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1).sqrt()
-    level = pooler.canonical_level + torch.log2(sides / pooler.canonical_box_size + 1e-8)
-    return level.floor().clamp(pooler.min_level, pooler.max_level).long() - pooler.min_level
-
-
 def pool_pyramid(pooler: ROIPooler, levels: List[Tensor], rois: Tensor, level: Tensor) -> Tensor:
     """Pool every box from its level.
 
     Args:
         levels: maps (1, C, H, W), from fine to coarse.
         rois: (R, 5), the number of the image and the box.
-        level: (R,), of :func:`level_of`.
+        level: (R,), the index of the level of each box.
     """
     x = rois.new_zeros(rois.shape[0], levels[0].shape[1], *pooler.output_size)
     for k, (layer, features) in enumerate(zip(pooler.level_poolers, levels)):

@@ -78,8 +78,8 @@ class ContextPooler(nn.Module):
         levels = list(maps.values())
         recording = torch.jit.is_tracing() or torch.compiler.is_compiling()
         if features[0].device.type == "cpu" and not recording and self.can_sum():
-            level = self._level(boxes)
-            x = self.sum(levels, semantic, convert_boxes_to_pooler_format(boxes), level)
+            rois = convert_boxes_to_pooler_format(boxes)
+            x = self.sum(levels, semantic, rois, self.level_of(boxes))
         else:
             x = self.pooler(levels, boxes)
             if semantic is not None:
@@ -90,7 +90,7 @@ class ContextPooler(nn.Module):
             x += context.repeat_interleave(counts, dim=0)
         return x
 
-    def _level(self, boxes: List[Boxes]) -> Tensor:
+    def level_of(self, boxes: List[Boxes]) -> Tensor:
         """(R,), the index of the level of the pyramid for each box."""
         p = self.pooler
         return assign_boxes_to_levels(
