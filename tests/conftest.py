@@ -15,7 +15,7 @@ from detectron2.modeling import build_model
 
 from helpers import REPOSITORY, TINY, CocoSet, make_instances
 from scnet import get_cfg, get_config_file
-from scnet.data import shapes
+from scnet.data.datasets import shapes
 
 
 @pytest.fixture(autouse=True)

@@ -2,8 +2,9 @@ import nbformat
 import torch
 from nbclient import NotebookClient
 
-from scnet import class_metadata, get_cfg, get_config_file
-from scnet.data import shapes
+from scnet import get_cfg, get_config_file
+from scnet.data.datasets import shapes
+from scnet.modeling import class_metadata
 
 
 def test_the_notebook_runs_and_shows_pictures(repository, make_model, environment, tmp_path):

@@ -6,9 +6,9 @@ import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
-from scnet import class_metadata
 from scnet.checkpoint import SCNetCheckpointer
 from scnet.checkpoint.checkpointer import group
+from scnet.modeling import class_metadata
 
 
 @pytest.fixture

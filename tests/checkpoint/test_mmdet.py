@@ -10,9 +10,10 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 from detectron2.utils.file_io import PathManager
 
-from scnet import class_metadata, convert_mmdet_state_dict, convert_to_mmdet_state_dict
+from scnet import convert_mmdet_state_dict, convert_to_mmdet_state_dict
 from scnet.checkpoint import zoo
 from scnet.checkpoint.mmdet import BACKBONES, FAMILIES, architecture_cfg, find_cfg
+from scnet.modeling import class_metadata
 
 TOOL = "projects/SCNet/tools/convert_mmdet_checkpoint.py"
 

@@ -8,7 +8,7 @@ from detectron2.data import DatasetCatalog
 
 from helpers import REPOSITORY, TINY
 from scnet import SCNetDatasetMapper, configure_for_datasets, get_config_file, register_coco_json
-from scnet.engine import register_datasets
+from scnet.data.own_data import register_datasets
 
 DOCUMENT = REPOSITORY / "docs/troubleshooting.md"
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scnet import register_coco_json
-from scnet.engine.evaluator import Evaluator
+from scnet.engine.evaluation.coco_evaluator import Evaluator
 
 properties = settings(deadline=None, max_examples=25, derandomize=True)
 CELL = 16

@@ -4,7 +4,7 @@ import sys
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from scnet.data import coco_stuff
+from scnet.data.datasets import coco_stuff
 
 LOAD = "import scnet; from detectron2.data import DatasetCatalog; DatasetCatalog.get({!r})"
 

@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as mask_util
 
 from scnet import SCNetDatasetMapper, configure_for_datasets
-from scnet.engine import register_datasets
+from scnet.data.own_data import register_datasets
 
 BOX = "annotations.0.bbox"
 

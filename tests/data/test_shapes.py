@@ -8,7 +8,7 @@ import pytest
 from detectron2.data import MetadataCatalog
 from pycocotools import mask as mask_util
 
-from scnet.data import shapes
+from scnet.data.datasets import shapes
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 
 from helpers import TINY
 from scnet import get_cfg, get_config_file
-from scnet.data import shapes
+from scnet.data.datasets import shapes
 from scnet.engine import Trainer, configure_data
 
 FAST = [

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from scnet.engine.ema import ExponentialMovingAverage
+from scnet.engine.hooks.ema import ExponentialMovingAverage
 
 
 def load(path):

@@ -10,9 +10,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from scnet import get_cfg
 from scnet.config import CONFIG_DIR
-from scnet.engine import Trainer, disk
-from scnet.engine.record import git_state
-from scnet.engine.reporting import describe_schedule, start_wandb
+from scnet.engine import Trainer, disk_space
+from scnet.engine.provenance import git_state
+from scnet.engine.schedule import describe_schedule
+from scnet.engine.weights_and_biases import start_wandb
 
 
 @pytest.mark.parametrize("path", sorted(CONFIG_DIR.rglob("*.yaml")), ids=lambda p: p.stem)
@@ -104,15 +105,15 @@ def test_the_size_of_a_checkpoint(make_trainer, tmp_path, optimizer, ema):
     options = ["SOLVER.OPTIMIZER", optimizer, "SOLVER.EMA.ENABLED", ema, "SOLVER.MAX_ITER", 1]
     trainer = make_trainer(*options)
     trainer.train()
-    size = disk.checkpoint_bytes(trainer.trained, trainer.cfg)
+    size = disk_space.checkpoint_bytes(trainer.trained, trainer.cfg)
     assert size == pytest.approx((tmp_path / "run/model_final.pth").stat().st_size, rel=0.05)
 
 
 def test_no_room_is_noticed_before_the_training(make_trainer, tmp_path, monkeypatch, caplog):
-    size = disk.checkpoint_bytes(make_trainer().trained, make_trainer(output="b").cfg)
+    size = disk_space.checkpoint_bytes(make_trainer().trained, make_trainer(output="b").cfg)
     for free, output in ((1.9 * size, "c"), (2.1 * size, "d")):
         usage = SimpleNamespace(free=free)
-        monkeypatch.setattr(disk.shutil, "disk_usage", lambda folder, usage=usage: usage)
+        monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda folder, usage=usage: usage)
         if output == "c":
             with pytest.raises(OSError, match=r"c' is on a disk with \d+ MB free.*two must fit"):
                 make_trainer(output=output)

@@ -5,8 +5,8 @@ import sys
 import pytest
 
 from scnet import get_config_file
+from scnet.data.own_data import ARGUMENTS
 from scnet.engine import setup
-from scnet.engine.own_data import ARGUMENTS
 
 
 @pytest.fixture

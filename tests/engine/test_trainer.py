@@ -5,7 +5,7 @@ import torch
 
 from scnet import get_cfg, get_config_file
 from scnet.engine import Trainer
-from scnet.engine.results import write_results
+from scnet.engine.evaluation.results import write_results
 from scnet.engine.trainer import best_metric
 
 

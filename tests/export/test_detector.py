@@ -5,7 +5,7 @@ from detectron2.modeling import GeneralizedRCNN
 from detecting_models import MODELS
 from helpers import detect
 from scnet.export import ExportableDetector, compare
-from scnet.exported import ExportedModel
+from scnet.export.runtime import ExportedModel
 
 
 def exported(detector):

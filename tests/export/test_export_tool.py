@@ -7,7 +7,7 @@ import torch
 import export
 from helpers import TINY
 from scnet import get_config_file
-from scnet.exported import load_exported
+from scnet.export.runtime import load_exported
 
 
 @pytest.fixture

@@ -3,7 +3,8 @@ import math
 import torch
 from detectron2.modeling.box_regression import Box2BoxTransform
 
-from scnet.modeling.box_regression import ClampedBox2BoxTransform, SCNetRPN
+from scnet.modeling import SCNetRPN
+from scnet.modeling.box_regression import ClampedBox2BoxTransform
 
 WEIGHTS = (20.0, 20.0, 10.0, 5.0)
 BOXES = torch.tensor([[10.0, 20, 50, 100], [0, 0, 8, 4]])

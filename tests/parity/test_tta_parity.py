@@ -14,7 +14,7 @@ from parity_tools import image_tensor, note
 from test_inference import match
 
 from scnet import get_cfg
-from scnet.tta import SCNetWithTTA
+from scnet.modeling.test_time_augmentation import SCNetWithTTA
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,10 @@ Importing this package registers its models and data sets with Detectron2.
 from .checkpoint import convert_mmdet_state_dict, convert_to_mmdet_state_dict
 from .config import add_scnet_config, get_cfg, get_config_file
 from .data import SCNetDatasetMapper, register_coco_json
-from .engine import configure_for_datasets
-from .meta_arch import SCNet
-from .modeling.roi_heads import SCNetROIHeads
-from .optimize import optimize_for_inference
-from .prediction import Predictor
+from .data.config_from_data import configure_for_datasets
+from .inference import Predictor
+from .inference.optimize import optimize_for_inference
+from .modeling import SCNet, SCNetROIHeads
 
 __all__ = [
     "Predictor",

@@ -20,10 +20,9 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from scnet import SCNetDatasetMapper, get_cfg, get_config_file, visualization
-from scnet.data import read_image
-from scnet.data.check_images import check_images, load_usable
-from scnet.data.report import Report, summary
-from scnet.engine import configure, own_data
+from scnet.data import config_from_data, own_data, read_image
+from scnet.data.validation.check_images import check_images, load_usable
+from scnet.data.validation.report import Report, summary
 
 CELL = 400  # pixels, the sides of a picture in the contact sheet
 COLUMNS = 4
@@ -90,17 +89,18 @@ def main() -> bool:
         visualization.refuse_to_replace([os.path.join(args.output, "report.md")])
     own_data.register_datasets(cfg)
     sets = list(dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
-    summaries = {name: configure.summarize(name) for name in sets}
+    summaries = {name: config_from_data.summarize(name) for name in sets}
     unknown = [name for name, found in summaries.items() if found is None]
     if unknown:
         raise ValueError(f"{unknown} are no data sets in COCO format whose json file exists.")
-    report = configure.check_sets(
+    report = config_from_data.check_sets(
         summaries, cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.MODEL.MASK_ON
     )
     lines = ["# Report", ""]
     try:
         lines += [
-            f"- {x}" for x in configure.decide(cfg, summaries, cfg.DATASETS.TRAIN, args.opts[::2])
+            f"- {x}"
+            for x in config_from_data.decide(cfg, summaries, cfg.DATASETS.TRAIN, args.opts[::2])
         ]
     except ValueError as error:
         report.error("config", str(error))
@@ -129,7 +129,7 @@ def main() -> bool:
             chosen = choose(records, report, args.pictures)
             if chosen:
                 file_name = f"{name.replace('/', '_')}.png"
-                sheet = contact_sheet(chosen, configure.classes_of(name))
+                sheet = contact_sheet(chosen, config_from_data.classes_of(name))
                 visualization.write_rgb(os.path.join(args.output, file_name), sheet)
         print(f"The report and the pictures are in {args.output}.")
     return not any(report.errors.values())

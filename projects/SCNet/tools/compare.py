@@ -25,8 +25,8 @@ from tqdm import tqdm
 
 from scnet import Predictor, visualization
 from scnet.data import read_image
-from scnet.prediction.inputs import find_images
-from scnet.prediction.predictor import read_cfg
+from scnet.inference.inputs import find_images
+from scnet.inference.predictor import read_cfg
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">

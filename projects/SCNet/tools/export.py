@@ -17,9 +17,9 @@ from torch.nn import functional as F
 
 from scnet.checkpoint import SCNetCheckpointer
 from scnet.export import WRITERS, Deviation, compare
-from scnet.exported import load_exported
-from scnet.meta_arch import SCNet
-from scnet.prediction.predictor import names_of_classes, read_cfg
+from scnet.export.runtime import load_exported
+from scnet.inference.predictor import names_of_classes, read_cfg
+from scnet.modeling.meta_arch import SCNet
 
 ENDINGS = {"torchscript": ".ts", "onnx": ".onnx"}
 
@@ -112,7 +112,7 @@ def main() -> None:
     print(f"{args.output}: {os.path.getsize(args.output) / 1e6:.1f} MB")
     print(
         "Run it in Python, or without this package as docs/export.md shows:\n"
-        "    from scnet.exported import load_exported\n"
+        "    from scnet.export.runtime import load_exported\n"
         f"    (instances,) = load_exported({args.output!r})([image])"
         f"  # image: (3, H, W), {cfg.INPUT.FORMAT}, 0 to 255"
     )

@@ -28,7 +28,7 @@ from paper_tables import FPS, METRICS, TABLES, Row, Table
 from tabulate import tabulate
 
 from scnet import get_cfg, get_config_file
-from scnet.engine.setup import changed_keys
+from scnet.engine.output_dir import changed_keys
 
 TRAIN_NET = Path(__file__).resolve().parents[3] / "train_net.py"
 SCNET = "scnet_R_50_FPN_20e_coco.yaml"  # what the configs of Tables 2 to 5 start from

@@ -14,8 +14,8 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import Tensor
 
-from .. import class_metadata
 from ..config import get_cfg, get_config_file
+from ..modeling import class_metadata
 from .resnet import resnet_modules
 
 NUM_STAGES = 3

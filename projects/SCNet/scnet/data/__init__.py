@@ -2,8 +2,8 @@
 
 import os
 
-from . import coco_stuff, shapes
-from .coco_json import class_names, register_coco_json
+from .datasets import coco_stuff, shapes
+from .datasets.coco_json import class_names, register_coco_json
 from .image import read_image
 from .mapper import SCNetDatasetMapper
 

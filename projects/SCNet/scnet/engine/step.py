@@ -25,6 +25,7 @@ class StepTrainer(SimpleTrainer):
 
     Attributes:
         seed: of the run; a checkpoint brings its own.
+        last_batch: the inputs of the last step, of its last part.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class StepTrainer(SimpleTrainer):
         start = time.perf_counter()
         batches = [next(self._data_loader_iter) for _ in range(self.parts)]
         data_time = time.perf_counter() - start
+        self.last_batch = batches[-1]
 
         self.optimizer.zero_grad()
         means: Dict[str, Tensor] = defaultdict(float)

@@ -18,26 +18,29 @@ from torch import nn
 from ..checkpoint import SCNetCheckpointer
 from ..checkpoint.checkpointer import TRAINER, TRAINING_MODEL
 from ..checkpoint.durable import write_durably
-from ..class_metadata import make_metadata
 from ..data import SCNetDatasetMapper
-from ..data.coco_json import check_class_names, check_num_classes, thing_classes
+from ..data.config_from_data import semantic_classes
+from ..data.datasets.coco_json import check_class_names, check_num_classes, thing_classes
 from ..data.train_loader import TrainLoader
 from ..data.workers import outlive_sigterm
-from ..optimize import optimize_as_configured
+from ..inference.optimize import optimize_as_configured
+from ..modeling.class_metadata import make_metadata
+from ..modeling.test_time_augmentation import SCNetWithTTA
 from ..seeding import BUILD, seed_for
-from ..tta import SCNetWithTTA
-from .configure import semantic_classes
-from .disk import check_room, make_folder
+from .disk_space import check_room
 from .distributed import detectron2_trainer_on, take_buffers_of_the_first
-from .ema import ExponentialMovingAverage
-from .evaluation import Evaluation
-from .evaluator import Evaluator
-from .record import save_record
-from .reporting import PeakMemory, describe_schedule, start_wandb
-from .results import write_results
-from .setup import traces_of_a_run
+from .evaluation.coco_evaluator import Evaluator
+from .evaluation.results import write_results
+from .hooks.best_checkpoint import Evaluation
+from .hooks.ema import ExponentialMovingAverage
+from .hooks.peak_memory import PeakMemory
+from .hooks.stop import StopOnSignal, StopTraining
+from .hooks.training_pictures import TrainingPictures
+from .output_dir import make_folder, traces_of_a_run
+from .provenance import save_record
+from .schedule import describe_schedule
 from .step import StepTrainer
-from .stop import StopOnSignal, StopTraining
+from .weights_and_biases import start_wandb
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +108,13 @@ class Trainer(DefaultTrainer):
         )
         # A signal is looked at when the checkpoint of the step is there, before an evaluation.
         others.insert(at, StopOnSignal(self.checkpointer))
-        return [first, self.ema, PeakMemory(), *others]
+        pictures = TrainingPictures(self.trained, cfg.VIS_PERIOD) if cfg.VIS_PERIOD > 0 else None
+        return [first, self.ema, PeakMemory(), pictures, *others]
+
+    @property
+    def last_batch(self):
+        """The inputs of the last step."""
+        return self._trainer.last_batch
 
     @property
     def result(self) -> nn.Module:

@@ -2,7 +2,7 @@
 
 :class:`ExportableDetector` is the model as a function of tensors, ``write_torchscript`` and
 ``write_onnx`` make a file of it, :func:`compare` says how far two predictions are apart.
-:func:`scnet.exported.load_exported` runs such files.
+:func:`scnet.export.runtime.load_exported` runs such files.
 """
 
 from .detector import ExportableDetector

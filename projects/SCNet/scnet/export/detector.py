@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..meta_arch import SCNet
 from ..modeling.context_pooler import ContextPooler
+from ..modeling.meta_arch import SCNet
 from .boxes import anchors_of_level, best, best_indices, clip, nonempty
 from .nms import traceable_nms
 from .pasting import paste

@@ -13,7 +13,7 @@ from typing import Callable, Dict
 
 import torch
 
-from ..meta_arch import SCNet
+from ..modeling.meta_arch import SCNet
 from .detector import ExportableDetector
 from .nms import OnnxNMS
 

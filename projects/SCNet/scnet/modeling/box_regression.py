@@ -2,7 +2,6 @@
 
 import torch
 from detectron2.modeling.box_regression import Box2BoxTransform
-from detectron2.modeling.proposal_generator import PROPOSAL_GENERATOR_REGISTRY, RPN
 from torch import Tensor
 
 
@@ -19,14 +18,3 @@ class ClampedBox2BoxTransform(Box2BoxTransform):
         low = [float("-inf")] * 2 + [-self.scale_clamp * weight_w, -self.scale_clamp * weight_h]
         low = torch.tensor(low * (deltas.shape[1] // 4), device=deltas.device)
         return super().apply_deltas(torch.maximum(deltas.float(), low), boxes)
-
-
-@PROPOSAL_GENERATOR_REGISTRY.register()
-class SCNetRPN(RPN):
-    """Detectron2's RPN with :class:`ClampedBox2BoxTransform`."""
-
-    @classmethod
-    def from_config(cls, cfg, input_shape):
-        ret = super().from_config(cfg, input_shape)
-        ret["box2box_transform"] = ClampedBox2BoxTransform(cfg.MODEL.RPN.BBOX_REG_WEIGHTS)
-        return ret

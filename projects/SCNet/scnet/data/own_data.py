@@ -1,0 +1,109 @@
+"""One's own data: the arguments that name it, and its registration."""
+
+import os
+from argparse import ArgumentParser, Namespace
+from typing import Dict, List, Sequence, Tuple
+
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from .datasets.coco_json import register_coco_json, register_lazily
+
+ARGUMENTS = {
+    "train_json": "TRAIN_JSON",
+    "train_images": "TRAIN_IMAGES",
+    "val_json": "TEST_JSON",
+    "val_images": "TEST_IMAGES",
+}
+MAPS = {
+    "sem_seg_root": "SEM_SEG",
+    "panoptic_json": "PANOPTIC_JSON",
+    "panoptic_root": "PANOPTIC_IMAGES",
+}
+
+
+def add_data_arguments(parser: ArgumentParser) -> None:
+    """Add --train-json, --train-images, --val-json and --val-images.
+
+    They are repeated for several data sets, as what follows them may be KEY VALUE pairs.
+    """
+    group = parser.add_argument_group(
+        "own data", "in COCO format, instead of the config's; repeat them for several sets"
+    )
+    for name, help_text in (
+        ("train-json", "annotations to train on"),
+        ("train-images", "the folder of their images, one per json"),
+        ("val-json", "annotations to evaluate on"),
+        ("val-images", "the folder of their images, one per json"),
+    ):
+        group.add_argument(f"--{name}", action="append", default=[], metavar="PATH", help=help_text)
+
+
+def merge_data_arguments(cfg: CfgNode, args: Namespace) -> None:
+    """Put what :func:`add_data_arguments` has parsed into the config."""
+    for name, key in ARGUMENTS.items():
+        if getattr(args, name):
+            cfg.DATASETS[key] = tuple(getattr(args, name))
+
+
+def register_datasets(
+    cfg: CfgNode, splits: Sequence[str] = ("TRAIN", "TEST"), must_exist: bool = True
+) -> bool:
+    """Register the data sets of DATASETS.{TRAIN,TEST}_{JSON,IMAGES}; name them in the config.
+
+    A set is named after its json file and folder, e.g. "my_data/instances_train". If only
+    training sets are given, DATASETS.TEST becomes empty: the config's own would not fit.
+
+    Args:
+        splits: the ones to register.
+        must_exist: look for the files now, not when the data is used.
+
+    Returns:
+        whether there are any.
+
+    Raises:
+        ValueError: there is not one folder of images, or of maps, per json.
+        FileNotFoundError: a json file or folder does not exist.
+    """
+    given = False
+    for split in splits:
+        jsons = cfg.DATASETS[f"{split}_JSON"]
+        files = {"image_root": _per_json(cfg, split, "IMAGES")}
+        if split == "TRAIN":
+            files.update((name, _per_json(cfg, split, key)) for name, key in MAPS.items())
+        names: List[str] = []
+        for k, json_file in enumerate(jsons):
+            paths = {name: paths[k] for name, paths in files.items() if paths}
+            register = register_coco_json if must_exist else register_lazily
+            names.append(_free_name(json_file, paths))
+            register(names[-1], json_file, **paths)
+        if names:
+            cfg.DATASETS[split] = tuple(names)
+            given = True
+    if "TEST" in splits and cfg.DATASETS.TRAIN_JSON and not cfg.DATASETS.TEST_JSON:
+        cfg.DATASETS.TEST = ()
+    return given
+
+
+def _per_json(cfg: CfgNode, split: str, key: str) -> Tuple[str, ...]:
+    """The paths of a key; () if there are none and need not be."""
+    jsons, paths = cfg.DATASETS[f"{split}_JSON"], cfg.DATASETS[f"{split}_{key}"]
+    if len(jsons) != len(paths) and (paths or key == "IMAGES"):
+        raise ValueError(
+            f"DATASETS.{split}_JSON names {len(jsons)} files and DATASETS.{split}_{key} "
+            f"{len(paths)} paths. There must be one per json."
+        )
+    return paths
+
+
+def _free_name(json_file: str, paths: Dict[str, str]) -> str:
+    """The end of the path, with as many folders as it takes to differ from other data sets."""
+    files = {"json_file": json_file, **paths}
+    files = {key: os.path.abspath(path) for key, path in files.items()}
+    parts = os.path.splitext(files["json_file"])[0].split(os.sep)
+    for count in range(2, len(parts) + 1):
+        name = "/".join(parts[-count:])
+        metadata = MetadataCatalog.get(name)
+        if name not in DatasetCatalog or all(metadata.get(k) == v for k, v in files.items()):
+            break
+    return name

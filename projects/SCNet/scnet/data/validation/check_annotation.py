@@ -1,0 +1,138 @@
+"""Checks of one annotation of a COCO json file."""
+
+from typing import Any, Dict, List, Optional
+
+from .. import masks
+from .report import Report
+
+LEFT_OUT = "It is left out."
+
+
+class AnnotationCheck:
+    """Adds what is wrong with annotations to a report.
+
+    Attributes:
+        reach: how far the boxes go to the right or down, in pixels.
+    """
+
+    def __init__(self, json_file: str, classes: Dict[int, str], report: Report) -> None:
+        """
+        Args:
+            json_file: that the annotations are in.
+            classes: names by category id.
+            report: gets errors and notes.
+        """
+        self.json_file, self.classes, self.report = json_file, classes, report
+        self.reach = 0.0
+
+    def has_category(self, annotation: Dict, image: Optional[Dict]) -> bool:
+        """Whether its category is one of the classes; ``image`` None is an unknown one."""
+        category = annotation.get("category_id")
+        if _find(self.classes, category) is None:
+            return self.error(
+                "unknown category",
+                annotation,
+                f"has category_id {category!r}, which is none of "
+                f"{list(self.classes)[:20]}. Correct it, or add the category",
+                image,
+            )
+        return True
+
+    def is_usable(self, annotation: Dict, image: Dict) -> bool:
+        """Whether Detectron2 and pycocotools can read it."""
+        if not _find({0: True, 1: True}, annotation.get("iscrowd", 0)):
+            return self.error(
+                "iscrowd is neither 0 nor 1",
+                annotation,
+                f"has iscrowd {annotation['iscrowd']!r}; it must be 0 or 1",
+                image,
+            )
+        if annotation.get("ignore", 0) != 0:  # not even null
+            return self.error(
+                "'ignore' is set",
+                annotation,
+                "has 'ignore', which Detectron2 does not know. Set 'iscrowd' to 1 instead",
+                image,
+            )
+        keypoints = annotation.get("keypoints") or []  # not used, but Detectron2 reads them
+        if not isinstance(keypoints, list) or not all(map(masks.is_number, keypoints)):
+            return self.error(
+                "keypoints that are none",
+                annotation,
+                "has keypoints that are no list of numbers. Correct or remove them",
+                image,
+            )
+        return self._has_box(annotation, image) and self._has_mask(annotation, image)
+
+    @staticmethod
+    def is_left_out(annotation: Dict, image: Dict) -> bool:
+        """Whether Detectron2 drops the object: it has no area in the image, or no polygon."""
+        segmentation = annotation.get("segmentation")
+        polygons = segmentation if isinstance(segmentation, list) else []
+        without = bool(polygons) and not any(map(masks.is_valid_polygon, polygons))
+        return without or _is_outside(annotation["bbox"], image)
+
+    def _has_box(self, annotation: Dict, image: Dict) -> bool:
+        box, kind = annotation.get("bbox"), "box that is none"
+        if not isinstance(box, list) or len(box) != 4 or not all(map(masks.is_number, box)):
+            text = f"has the bbox {box!r}; it must be [x, y, width, height] in pixels"
+            return self.error(kind, annotation, text, image)
+        x, y, width, height = box
+        if width < 0 or height < 0:
+            text = f"has the bbox {box}; it must be [x, y, width, height], not two corners"
+            return self.error(kind, annotation, text, image)
+        self.reach = max(self.reach, x + width, y + height)
+        where = self._where(annotation, image)
+        if width == 0 or height == 0:
+            self.report.note("box without area", f"{where} has the bbox {box}. {LEFT_OUT}")
+        elif _is_outside(box, image):
+            self.report.note("box outside the image", f"{where} has the bbox {box}. {LEFT_OUT}")
+        elif x < -1 or y < -1 or x + width > image["width"] + 1 or y + height > image["height"] + 1:
+            self.report.note(
+                "box over the border",
+                f"{where} has the bbox {box} in an image of {image['width']} x {image['height']} "
+                "(width x height). It is clipped. A bbox is [x, y, width, height].",
+            )
+        return True
+
+    def _has_mask(self, annotation: Dict, image: Dict) -> bool:
+        segmentation = annotation.get("segmentation")
+        if not segmentation:
+            return True  # whether masks are needed depends on the model
+        mistake = masks.find_mistake(segmentation, image["height"], image["width"])
+        if mistake:
+            return self.error("mask that is none", annotation, f"{mistake}", image, "segmentation")
+        polygons = segmentation if isinstance(segmentation, list) else []
+        short = sum(not masks.is_valid_polygon(p) for p in polygons)
+        if short:
+            left_out = LEFT_OUT if short == len(polygons) else "These are left out."
+            self.report.note(
+                "polygon with fewer than three points",
+                f"{self._where(annotation, image)} has {short} polygons with fewer than three "
+                f"points. {left_out}",
+            )
+        return True
+
+    def _where(self, annotation: Dict, image: Optional[Dict]) -> str:
+        of_image = f" of '{image['file_name']}'" if image else ""
+        return f"'{self.json_file}': annotation {annotation.get('id')}{of_image}"
+
+    def error(
+        self, kind: str, annotation: Dict, text: str, image: Any = None, part: str = ""
+    ) -> bool:
+        """Add an error. Returns False, for the checks to return."""
+        part = f", its {part}" if part else ""
+        self.report.error(kind, f"{self._where(annotation, image)}{part} {text}.")
+        return False
+
+
+def _is_outside(box: List[float], image: Dict) -> bool:
+    """Whether nothing of a box (x, y, width, height) is in the image."""
+    x, y, width, height = box
+    inside = x < image["width"] and y < image["height"] and x + width > 0 and y + height > 0
+    return not inside or width == 0 or height == 0
+
+
+def _find(table: Dict[int, Any], key: Any) -> Any:
+    """What is stored for an id; None for other things than ids too, as json may hold anything."""
+    return table.get(key) if type(key) is int else None

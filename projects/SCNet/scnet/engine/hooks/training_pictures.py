@@ -1,0 +1,82 @@
+"""Pictures of a training for TensorBoard: what an image is labelled with, and what is found."""
+
+from typing import Dict, List
+
+import numpy as np
+import torch
+from detectron2.data.catalog import Metadata
+from detectron2.data.detection_utils import convert_image_to_rgb
+from detectron2.engine import HookBase
+from detectron2.structures import Instances
+from detectron2.utils import comm
+from detectron2.utils.visualizer import Visualizer
+
+from ...modeling import SCNet
+
+MAX_INSTANCES = 20
+
+
+class TrainingPictures(HookBase):
+    """Puts a picture of the labels and the predictions beside Detectron2's of the proposals.
+
+    Both are of the first image of the batch.
+    """
+
+    def __init__(self, model: SCNet, period: int):
+        """
+        Args:
+            model: that is trained.
+            period: steps between two pictures (VIS_PERIOD).
+        """
+        self.model = model
+        self.period = period
+
+    def after_step(self) -> None:
+        if self.trainer.iter % self.period or not comm.is_main_process():
+            return
+        [example, *_] = self.trainer.last_batch
+        self.model.eval()
+        with torch.no_grad():
+            image = {"image": example["image"]}  # without its original size
+            predictions = self.model.inference([image])[0]["instances"]
+        self.model.train()
+        picture = labels_and_predictions(
+            example, predictions, self.model.input_format, self.model.metadata
+        )
+        self.trainer.storage.put_image("Left: labels; right: predictions", picture)
+
+
+def labels_and_predictions(
+    batched_input: Dict, predictions: Instances, image_format: str, metadata: Metadata
+) -> np.ndarray:
+    """The image twice: on the left with its ground truth, on the right with predictions.
+
+    Args:
+        batched_input: a training input, with "image" (3, h, w) and "instances".
+        predictions: for the image as it is in the input, best first; the best 20 are drawn.
+        image_format: of the image, "RGB" or "BGR".
+        metadata: has the names of the classes as far as they are known.
+
+    Returns:
+        uint8 (3, h, 2 w), RGB.
+    """
+    image = batched_input["image"].permute(1, 2, 0).cpu().numpy()
+    image = convert_image_to_rgb(image, image_format).clip(0, 255).astype(np.uint8)
+    truth = batched_input["instances"].to("cpu")
+    names = metadata.get("thing_classes")
+    labelled = Visualizer(image, metadata).overlay_instances(
+        boxes=truth.gt_boxes if len(truth) else None,
+        masks=_bitmaps(truth) if len(truth) else None,
+        labels=[names[k] if names else str(k) for k in truth.gt_classes.tolist()],
+    )
+    found = Visualizer(image, metadata).draw_instance_predictions(
+        predictions[:MAX_INSTANCES].to("cpu")
+    )
+    pictures: List[np.ndarray] = [labelled.get_image(), found.get_image()]
+    return np.concatenate(pictures, axis=1).transpose(2, 0, 1)
+
+
+def _bitmaps(truth: Instances):
+    """The masks as Visualizer takes them, or None without masks."""
+    masks = truth.get_fields().get("gt_masks")
+    return getattr(masks, "tensor", masks)

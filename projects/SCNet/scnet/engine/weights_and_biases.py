@@ -1,0 +1,32 @@
+"""Weights & Biases beside TensorBoard."""
+
+import os
+from pathlib import Path
+
+from detectron2.config import CfgNode
+
+
+def start_wandb(cfg: CfgNode) -> None:
+    """Let Weights & Biases follow what TensorBoard gets. It goes on where a run is resumed.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    try:
+        import wandb
+    except ImportError as error:
+        raise ValueError(
+            f"WANDB.PROJECT is '{cfg.WANDB.PROJECT}', but Weights & Biases is not installed: "
+            "pip install wandb. Or set WANDB.PROJECT ''."
+        ) from error
+    id_file = Path(cfg.OUTPUT_DIR, "wandb_id")
+    run = wandb.init(
+        project=cfg.WANDB.PROJECT,
+        id=id_file.read_text() if id_file.exists() else None,
+        resume="allow",
+        dir=cfg.OUTPUT_DIR,
+        name=os.path.basename(os.path.abspath(cfg.OUTPUT_DIR)),
+        config=cfg,
+        sync_tensorboard=True,
+    )
+    id_file.write_text(run.id)

@@ -1,0 +1,296 @@
+"""SCNet as a whole: backbone -> context of the whole image -> proposals -> RoI heads (Fig. 2c).
+
+Shapes: N images, C channels, (H, W) the size of the padded batch in pixels.
+"""
+
+from contextlib import nullcontext
+from typing import ContextManager, Dict, List, Optional, Sequence, Tuple
+
+import torch
+from detectron2.config import configurable
+from detectron2.data.catalog import Metadata
+from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+from detectron2.modeling.postprocessing import sem_seg_postprocess
+from detectron2.structures import ImageList, Instances
+from detectron2.utils.events import get_event_storage
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from . import class_metadata
+from .activation_checkpointing import checkpoint_activations
+from .context_pooler import GLOBAL_CONTEXT, SEMANTIC
+from .global_context import GlobalContextHead
+from .panoptic import PanopticCombination
+from .semantic_head import SemanticHead
+
+
+@META_ARCH_REGISTRY.register()
+class SCNet(GeneralizedRCNN):
+    """Detectron2's generalized R-CNN with the two branches that see the whole image.
+
+    What they find joins the feature dict as "semantic" and "global_context", so proposals, RoI
+    heads and test-time augmentation need not know about it.
+
+    Attributes:
+        autocast_dtype: of convolutions and matrix products at inference.
+        metadata: the names of the classes, for Detectron2's Visualizer. They are loaded and saved
+            with the weights; training sets them.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        semantic_head: Optional[nn.Module] = None,
+        global_context_head: Optional[nn.Module] = None,
+        freeze_bn_statistics: bool = False,
+        semantic_output: bool = False,
+        panoptic_combination: Optional[PanopticCombination] = None,
+        image_scores_output: bool = False,
+        activation_checkpointing: Sequence[str] = (),
+        **kwargs,
+    ):
+        """
+        Args:
+            semantic_head: None switches the semantic branch off.
+            global_context_head: None switches global context off.
+            freeze_bn_statistics: batch norm layers of the backbone use and keep the statistics
+                that they were loaded with.
+            semantic_output: predictions have "sem_seg".
+            panoptic_combination: makes "panoptic_seg" of the instances and "sem_seg".
+            image_scores_output: predictions have "image_scores".
+            activation_checkpointing: see :func:`checkpoint_activations`.
+            kwargs: see :class:`detectron2.modeling.GeneralizedRCNN`.
+        """
+        super().__init__(**kwargs)
+        self.semantic_head = semantic_head
+        self.global_context_head = global_context_head
+        self.freeze_bn_statistics = freeze_bn_statistics
+        self.semantic_output = semantic_output
+        self.panoptic_combination = panoptic_combination
+        self.image_scores_output = image_scores_output
+        self.autocast_dtype = torch.float32
+        self.metadata = Metadata()
+        checkpoint_activations(self, activation_checkpointing)
+        self.register_load_state_dict_post_hook(SCNet._refuse_partial_weights)
+
+    @classmethod
+    def from_config(cls, cfg):
+        ret = super().from_config(cfg)
+        shape = ret["backbone"].output_shape()
+        scnet = cfg.MODEL.SCNET
+        check_outputs(cfg)
+        if scnet.SEMANTIC.SOURCE != "none":
+            ret["semantic_head"] = SemanticHead(cfg, shape)
+        if scnet.GLOBAL_CONTEXT.ENABLED:
+            ret["global_context_head"] = GlobalContextHead(cfg, shape)
+        ret["freeze_bn_statistics"] = scnet.FREEZE_BN_STATISTICS
+        ret["semantic_output"] = scnet.SEMANTIC.OUTPUT
+        if scnet.SEMANTIC.OUTPUT and scnet.SEMANTIC.SOURCE == "panoptic" and cfg.MODEL.MASK_ON:
+            ret["panoptic_combination"] = PanopticCombination(cfg)
+        ret["image_scores_output"] = scnet.GLOBAL_CONTEXT.OUTPUT
+        ret["activation_checkpointing"] = scnet.ACTIVATION_CHECKPOINTING
+        return ret
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if self.freeze_bn_statistics:
+            for module in self.backbone.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def forward(self, batched_inputs: List[Dict]):
+        """
+        Args:
+            batched_inputs: a dict per image with "image" (3, h, w); in training "instances" and,
+                with the semantic branch, "sem_seg" (h, w); at inference "height" and "width" of
+                the output.
+
+        Returns:
+            in training a dict of losses, else a dict per image with "instances" and, if asked
+            for, "sem_seg" (classes, height, width), logits; "panoptic_seg", see
+            :class:`PanopticCombination`; "image_scores" (classes,), probabilities.
+
+        Raises:
+            KeyError: an image of a training batch has no semantic map.
+        """
+        if not self.training:
+            return self.inference(batched_inputs)
+        images = self.preprocess_image(batched_inputs)
+        targets = [x["instances"].to(self.device) for x in batched_inputs]
+        sem_seg = self._semantic_targets(batched_inputs) if self.semantic_head else None
+
+        features, logits = self._context(self.backbone(images.tensor))
+        losses = self._context_losses(logits, targets, sem_seg)
+        proposals, proposal_losses = self.proposal_generator(images, features, targets)
+        _, detector_losses = self.roi_heads(images, features, proposals, targets)
+        if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
+            self.visualize_training(batched_inputs, proposals)
+        return {**losses, **proposal_losses, **detector_losses}
+
+    def inference(
+        self,
+        batched_inputs: List[Dict],
+        detected_instances: Optional[List[Instances]] = None,
+        do_postprocess: bool = True,
+    ):
+        """See :meth:`detectron2.modeling.GeneralizedRCNN.inference`."""
+        images = self.preprocess_image(batched_inputs)
+        with self.autocast():
+            features, logits = self._context(self.backbone(images.tensor))
+            if detected_instances is None:
+                proposals, _ = self.proposal_generator(images, features, None)
+                results, _ = self.roi_heads(images, features, proposals, None)
+            else:
+                detected_instances = [x.to(self.device) for x in detected_instances]
+                results = self.roi_heads.forward_with_given_boxes(features, detected_instances)
+        if not do_postprocess:
+            return results
+        outputs = self._postprocess(results, batched_inputs, images.image_sizes)
+        self._add_context_outputs(outputs, logits, images.image_sizes)
+        return outputs
+
+    def autocast(self) -> ContextManager:
+        """PyTorch's autocast to ``autocast_dtype``, in which all of inference is computed."""
+        if self.autocast_dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.autocast_dtype)
+
+    def _context(self, features: Dict[str, Tensor]) -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
+        """Run the branches that see the whole image.
+
+        Args:
+            features: the levels of the pyramid, by name.
+
+        Returns:
+            the features with "semantic" (N, C, H/8, W/8) and "global_context" (N, C, 1, 1) added;
+            and under the same names the logits of the branches, (N, classes, H/8, W/8) and
+            (N, classes).
+        """
+        features, logits = dict(features), {}
+        if self.semantic_head is not None:
+            logits[SEMANTIC], features[SEMANTIC] = self.semantic_head(features)
+        if self.global_context_head is not None:
+            logits[GLOBAL_CONTEXT], features[GLOBAL_CONTEXT] = self.global_context_head(features)
+        return features, logits
+
+    def _context_losses(
+        self, logits: Dict[str, Tensor], targets: List[Instances], sem_seg: Optional[Tensor]
+    ) -> Dict[str, Tensor]:
+        """The losses of the branches that see the whole image.
+
+        Args:
+            logits: of :meth:`_context`.
+            targets: the ground truth per image.
+            sem_seg: (N, H, W), the semantic map; None without the semantic branch.
+        """
+        losses = {}
+        if self.semantic_head is not None:
+            losses.update(self.semantic_head.losses(logits[SEMANTIC], sem_seg))
+        if self.global_context_head is not None:
+            losses.update(self.global_context_head.losses(logits[GLOBAL_CONTEXT], targets))
+        return losses
+
+    def _semantic_targets(self, batched_inputs: List[Dict]) -> Tensor:
+        """The semantic maps (N, H, W), padded like the images with the value to ignore."""
+        for x in batched_inputs:
+            if "sem_seg" not in x:
+                raise KeyError(
+                    f"{x.get('file_name', 'An image')} has no semantic map ('sem_seg'), but the "
+                    "semantic branch is on. Train with SCNetDatasetMapper, which makes one, or set "
+                    "MODEL.SCNET.SEMANTIC.SOURCE 'none'."
+                )
+        return ImageList.from_tensors(
+            [x["sem_seg"].to(self.device) for x in batched_inputs],
+            self.backbone.size_divisibility,
+            self.semantic_head.ignore_value,
+            self.backbone.padding_constraints,
+        ).tensor
+
+    def _add_context_outputs(
+        self, outputs: List[Dict], logits: Dict[str, Tensor], image_sizes: List[Tuple[int, int]]
+    ) -> None:
+        """Add what is asked for of "sem_seg", "panoptic_seg" and "image_scores".
+
+        Args:
+            outputs: per image, with "instances" at the size of the output.
+            logits: of :meth:`_context`.
+            image_sizes: height and width of each image within the batch.
+        """
+        if self.semantic_output:
+            maps = self.semantic_head.upsample(logits[SEMANTIC].float())
+            for output, sem_seg, image_size in zip(outputs, maps, image_sizes):
+                height, width = output["instances"].image_size
+                output["sem_seg"] = sem_seg_postprocess(sem_seg, image_size, height, width)
+                if self.panoptic_combination is not None:
+                    output["panoptic_seg"] = self.panoptic_combination(
+                        output["instances"], output["sem_seg"]
+                    )
+        if self.image_scores_output:
+            for output, scores in zip(outputs, logits[GLOBAL_CONTEXT].float().sigmoid()):
+                output["image_scores"] = scores
+
+    def _save_to_state_dict(self, destination, prefix, keep_vars) -> None:
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        if self.metadata.get("thing_classes"):
+            destination[prefix + class_metadata.KEY] = class_metadata.encode(self.metadata)
+
+    def _load_from_state_dict(self, state_dict, prefix, *args) -> None:
+        """Take the names of the classes from the weights.
+
+        Raises:
+            ValueError: the weights are for another number of classes, unless the model is in
+                training mode: training may start from the weights of other classes.
+        """
+        encoded = state_dict.pop(prefix + class_metadata.KEY, None)
+        if encoded is not None:
+            metadata = class_metadata.decode(encoded)
+            names, expected = metadata.thing_classes, self.roi_heads.num_classes
+            if len(names) == expected:
+                self.metadata = metadata
+            elif not self.training:
+                raise ValueError(
+                    f"The weights are for {len(names)} classes ({', '.join(names[:10])}), but the "
+                    f"config has MODEL.ROI_HEADS.NUM_CLASSES {expected}. Use the config.yaml that "
+                    "the training saved beside the weights, or correct the number."
+                )
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _refuse_partial_weights(self, incompatible) -> None:
+        """Predicting with parameters at their initial values gives noise without a word.
+
+        Raises:
+            ValueError: in evaluation mode, the weights lack parameters that predictions need.
+        """
+        if self.training:
+            return
+        unused = []  # the regions need the embedding and the context vector only
+        if not self.semantic_output:
+            unused.append("semantic_head.predictor.")
+        if not self.image_scores_output:
+            unused.append("global_context_head.classifier.")
+        needed = {n for n, _ in self.named_parameters() if not n.startswith(tuple(unused))}
+        missing = [name for name in incompatible.missing_keys if name in needed]
+        if missing:
+            raise ValueError(
+                f"The weights lack {len(missing)} parameters of the model or have them in another "
+                f"shape: {', '.join(missing[:6])}, .... They are those of another model or for "
+                f"another number of classes than MODEL.ROI_HEADS.NUM_CLASSES "
+                f"{self.roi_heads.num_classes}. Use the config.yaml that the training saved beside "
+                "the weights."
+            )
+
+
+def check_outputs(cfg) -> None:
+    """
+    Raises:
+        ValueError: a prediction is asked for whose branch is switched off.
+    """
+    scnet = cfg.MODEL.SCNET
+    if scnet.SEMANTIC.OUTPUT and scnet.SEMANTIC.SOURCE == "none":
+        raise ValueError(
+            "MODEL.SCNET.SEMANTIC.OUTPUT is True, but SOURCE 'none' switches the branch off."
+        )
+    if scnet.GLOBAL_CONTEXT.OUTPUT and not scnet.GLOBAL_CONTEXT.ENABLED:
+        raise ValueError("MODEL.SCNET.GLOBAL_CONTEXT.OUTPUT is True, but ENABLED is False.")

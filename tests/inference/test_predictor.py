@@ -1,0 +1,168 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.engine import DefaultPredictor
+from detectron2.structures import Boxes, Instances
+
+from helpers import NAMES
+from scnet import Predictor
+from scnet.inference import BACKENDS
+from scnet.modeling.test_time_augmentation import SCNetWithTTA
+
+
+def assert_same(one, other):
+    assert len(one) == len(other) > 0
+    assert torch.equal(one.pred_classes, other.pred_classes)
+    torch.testing.assert_close(one.scores, other.scores, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(one.pred_boxes.tensor, other.pred_boxes.tensor, atol=1e-2, rtol=1e-4)
+    assert (one.pred_masks != other.pred_masks).float().mean() <= 1e-3
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_each_image_gives_what_it_gives_alone(weights, images, tiny_cfg, batch_size):
+    """Whatever else is in the batch, in the order of the images."""
+    tiny_cfg.MODEL.WEIGHTS = weights
+    plain = DefaultPredictor(tiny_cfg)
+    predictor = Predictor(weights, batch_size=batch_size)
+    found = list(predictor.stream(iter(images)))
+    assert len(found) == len(images)
+    for image, instances in zip(images, found):
+        assert instances.image_size == image.shape[:2]
+        expected = plain(image.astype(np.uint8))["instances"]
+        assert_same(instances, expected)
+
+
+def test_images_of_one_padded_size_are_predicted_together(weights, images):
+    predictor = Predictor(weights, batch_size=4)
+    batches, forward = [], predictor.backend.model.forward
+    predictor.backend.model.forward = lambda x: batches.append(len(x)) or forward(x)
+    assert len(list(predictor.stream(images))) == 4
+    assert sorted(batches) == [1, 1, 2]
+
+
+def test_arrays_and_files_in_either_order_of_channels(weights, images, tmp_path):
+    path = tmp_path / "a.png"
+    cv2.imwrite(str(path), images[0])
+    predictor = Predictor(weights)
+    expected = predictor(images[0])
+    rgb = Predictor(weights, array_format="RGB")
+    for found in (predictor(path), rgb(images[0][:, :, ::-1]), rgb(str(path))):
+        assert_same(found, expected)
+    assert not torch.equal(rgb(images[0]).scores, expected.scores)
+
+
+def test_threshold_and_classes(weights, images):
+    everything = Predictor(weights)(images[0])
+    threshold = everything.scores.median().item()  # that of a detection, which is left out
+    predictor = Predictor(weights, threshold=threshold)
+    assert_same(predictor(images[0]), everything[everything.scores > threshold])
+    last = predictor.backend.model.roi_heads.box_predictor[-1]
+    assert last.test_score_thresh == threshold  # so what is left out gets no masks
+    chosen = everything.pred_classes.unique()[:2].tolist()
+    found = Predictor(weights, classes=[NAMES[c] for c in chosen])(images[0])
+    assert_same(found, everything[torch.isin(everything.pred_classes, torch.tensor(chosen))])
+
+
+def test_names_come_with_the_weights(weights):
+    predictor = Predictor(weights)
+    assert predictor.names == predictor.metadata.thing_classes == NAMES
+    with pytest.raises(ValueError, match="does not know 'cat', 'dog'. It knows: disk, square"):
+        Predictor(weights, classes=["disk", "cat", "dog"])
+
+
+def test_images_are_read_when_they_are_needed(weights, images):
+    given = []
+
+    def endless():
+        while True:
+            given.append(1)
+            yield images[0]
+
+    next(Predictor(weights, batch_size=2).stream(endless()))
+    assert len(given) == 2
+
+
+def test_a_video_gives_its_frames(weights, video, monkeypatch):
+    """A camera, too: OpenCV reads both in the same way."""
+    predictor = Predictor(weights, batch_size=2)
+    capture = cv2.VideoCapture(video)
+    expected = [predictor(capture.read()[1]) for _ in range(3)]
+    opened = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", lambda x: opened(video if x == 0 else x))
+    for source in (video, 0):
+        found = list(predictor.stream(source))
+        assert len(found) == 3
+        for one, other in zip(found, expected):
+            assert_same(one, other)
+    with pytest.raises(ValueError, match="clip.mp4' is more than one image. Use Predictor.stream"):
+        predictor(video)
+
+
+@pytest.mark.parametrize(
+    "image, message",
+    [
+        ("broken.png", "broken.png"),
+        ("nowhere.png", "'nowhere.png' is no image"),
+        ("broken.mp4", "Cannot open video '.*broken.mp4'"),
+        (np.zeros((8, 8), np.uint8), r"Image number 2 is an array of shape \(8, 8\)"),
+        (np.zeros((8, 8, 3)), "number 2 .* type float64; height x width x 3 and uint8"),
+        (np.zeros((1, 5000, 3), np.uint8), r"number 2 of height and width \(1, 5000\) cannot be"),
+    ],
+)
+def test_what_cannot_be_predicted_is_named(weights, images, tmp_path, image, message):
+    if isinstance(image, str) and image.startswith("broken"):
+        (tmp_path / image).write_text("not an image")
+        image = str(tmp_path / image)
+    with pytest.raises((OSError, ValueError), match=message):
+        list(Predictor(weights, batch_size=2).stream([images[0], image]))
+
+
+def test_a_config_is_needed(weights, tmp_path, tiny_cfg):
+    (tmp_path / "alone.pth").write_bytes(b"")
+    with pytest.raises(ValueError, match="no config.yaml beside them"):
+        Predictor(str(tmp_path / "alone.pth"))
+    with pytest.raises(FileNotFoundError, match="nowhere.pth' do not exist"):
+        Predictor("nowhere.pth", tiny_cfg)
+    with pytest.raises(ValueError, match="batch size must be 1 or more"):
+        Predictor(weights, batch_size=0)
+    with pytest.raises(ValueError, match="array_format must be"):
+        Predictor(weights, array_format="rgb")
+
+
+def test_augmentation_of_the_config_is_used(weights, images, tiny_cfg):
+    tiny_cfg.merge_from_list(["TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", (64, 96)])
+    predictor = Predictor(weights, tiny_cfg)
+    assert isinstance(predictor.backend.model, SCNetWithTTA)
+    image = torch.as_tensor(images[0][:, :, ::-1].transpose(2, 0, 1).copy())
+    with torch.no_grad():
+        height, width = image.shape[1:]
+        [expected] = predictor.backend.model([{"image": image, "height": height, "width": width}])
+    assert_same(predictor(images[0]), expected["instances"])
+
+
+def test_another_backend_is_chosen_by_the_ending(monkeypatch, images):
+    """It gets what it needs, and its detections are chosen from as those of PyTorch."""
+
+    class Backend:
+        names = NAMES
+
+        def __init__(self, *args):
+            self.args = args
+
+        def __call__(self, images):
+            return [
+                Instances(
+                    image.shape[:2],
+                    pred_boxes=Boxes(torch.rand(3, 4)),
+                    scores=torch.tensor([0.9, 0.6, 0.4]),
+                    pred_classes=torch.tensor([0, 1, 1]),
+                )
+                for image in images
+            ]
+
+    monkeypatch.setitem(BACKENDS, ".onnx", Backend)
+    predictor = Predictor("model.onnx", threshold=0.5, classes=["square"], batch_size=3)
+    assert predictor.backend.args == ("model.onnx", None, 0.5)
+    found = list(predictor.stream(images))
+    assert [x.scores.tolist() for x in found] == [[pytest.approx(0.6)]] * 4
