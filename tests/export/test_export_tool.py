@@ -70,7 +70,7 @@ def test_a_file_that_does_something_else_is_not_delivered(run_tool, weights, tmp
 @pytest.mark.parametrize(
     "output, args, error, message",
     [
-        ("model.ts", [], ValueError, "Add --opts MODEL.WEIGHTS"),
+        ("model.ts", [], ValueError, "Add MODEL.WEIGHTS"),
         ("model.onnx", [], ValueError, "must end in .ts"),
         ("nowhere/model.ts", [], FileNotFoundError, "folder of '.*nowhere/model.ts'"),
         ("model.ts", ["--size", "0", "5"], ValueError, "--size 0 5"),

@@ -1,6 +1,7 @@
 """The configuration keys of SCNet, and where the shipped config files lie."""
 
 from pathlib import Path
+from typing import Sequence, Union
 
 import torch
 from detectron2.config import CfgNode as CN
@@ -131,6 +132,26 @@ def get_cfg() -> CN:
     cfg = get_detectron2_cfg()
     add_scnet_config(cfg)
     cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+    return cfg
+
+
+def read_cfg(config_file: Union[str, Path], opts: Sequence[str] = ()) -> CN:
+    """Read a config file upon the defaults of :func:`get_cfg`.
+
+    Args:
+        config_file: a yaml file; "" for the defaults alone.
+        opts: keys and values in turn, which come last.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        KeyError: a key does not exist.
+    """
+    if config_file and not Path(config_file).is_file():
+        raise FileNotFoundError(f"The config '{config_file}' does not exist.")
+    cfg = get_cfg()
+    if config_file:
+        cfg.merge_from_file(str(config_file))
+    cfg.merge_from_list(list(opts))
     return cfg
 
 

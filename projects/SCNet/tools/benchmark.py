@@ -21,14 +21,15 @@ from typing import Dict, List
 from unittest.mock import patch
 
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import GeneralizedRCNN, build_model
 from tabulate import tabulate
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from scnet import get_cfg, get_config_file, optimize_for_inference
+from scnet import get_config_file, optimize_for_inference
+from scnet.checkpoint import load_model
+from scnet.config import read_cfg
 from scnet.data import read_image
 
 PARTS = ("backbone", "RPN", "context", "boxes", "masks", "post-processing")
@@ -92,14 +93,10 @@ def check_args(args: argparse.Namespace) -> None:
 
 def make_model(file: str, weights: str, args: argparse.Namespace) -> GeneralizedRCNN:
     """The model of a config, for inference; random weights are the same at every call."""
-    cfg = get_cfg()
-    cfg.merge_from_file(file)
-    cfg.merge_from_list(args.opts)
+    cfg = read_cfg(file, args.opts)
     cfg.MODEL.DEVICE = args.device
     torch.manual_seed(0)
-    model = build_model(cfg).eval()
-    DetectionCheckpointer(model).load(weights)  # nothing if there are none
-    return model
+    return load_model(cfg, weights) if weights else build_model(cfg).eval()
 
 
 def optimize(model: GeneralizedRCNN, args: argparse.Namespace) -> GeneralizedRCNN:

@@ -19,7 +19,8 @@ import numpy as np
 from tabulate import tabulate
 from tqdm import tqdm
 
-from scnet import SCNetDatasetMapper, get_cfg, get_config_file, visualization
+from scnet import SCNetDatasetMapper, get_config_file, visualization
+from scnet.config import read_cfg
 from scnet.data import config_from_data, own_data, read_image
 from scnet.data.validation.check_images import check_images, load_usable
 from scnet.data.validation.report import Report, summary
@@ -81,10 +82,7 @@ def write_report(lines: List[str], folder: str) -> None:
 def main() -> bool:
     """Returns whether the data is fit for training."""
     args = parse_args()
-    cfg = get_cfg()
-    cfg.merge_from_file(args.config_file)
-    own_data.merge_data_arguments(cfg, args)
-    cfg.merge_from_list(args.opts)
+    cfg = read_cfg(args.config_file, [*own_data.data_opts(args), *args.opts])
     if args.output and not args.overwrite:
         visualization.refuse_to_replace([os.path.join(args.output, "report.md")])
     own_data.register_datasets(cfg)

@@ -24,9 +24,9 @@ from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
 from scnet import Predictor, visualization
+from scnet.config import read_cfg
 from scnet.data import read_image
 from scnet.inference.inputs import find_images
-from scnet.inference.predictor import read_cfg
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">

@@ -12,13 +12,14 @@ import os
 import sys
 
 import torch
-from detectron2.modeling import build_model
 from torch.nn import functional as F
 
-from scnet.checkpoint import SCNetCheckpointer
+from scnet.checkpoint import load_model
+from scnet.config import read_cfg
+from scnet.data.own_data import register_datasets
 from scnet.export import WRITERS, Deviation, compare
 from scnet.export.runtime import load_exported
-from scnet.inference.predictor import names_of_classes, read_cfg
+from scnet.inference.predictor import names_of_classes
 from scnet.modeling.meta_arch import SCNet
 
 ENDINGS = {"torchscript": ".ts", "onnx": ".onnx"}
@@ -66,18 +67,6 @@ def check_output(path: str, model_format: str, overwrite: bool) -> None:
         raise FileNotFoundError(f"The folder of '{path}' does not exist.")
 
 
-def load_model(cfg) -> SCNet:
-    """
-    Raises:
-        ValueError, FileNotFoundError: there are no weights, or they do not fit.
-    """
-    if not cfg.MODEL.WEIGHTS:
-        raise ValueError("No weights. Add --opts MODEL.WEIGHTS path/to/model.pth to the command.")
-    model = build_model(cfg).eval()
-    SCNetCheckpointer(model, trusted=cfg.MODEL.TRUST_WEIGHTS).load(cfg.MODEL.WEIGHTS)
-    return model
-
-
 def verify(model: SCNet, path: str, height: int, width: int) -> Deviation:
     """How far the file is from the model on a generated image of soft spots of colour."""
     spots = torch.rand(1, 3, 9, 12, generator=torch.Generator().manual_seed(0)) * 255
@@ -94,6 +83,7 @@ def main() -> None:
     if min(args.size) < 1:
         raise ValueError(f"There is no image of --size {args.size[0]} {args.size[1]}.")
     cfg = read_cfg(args.config_file, args.opts)
+    register_datasets(cfg, must_exist=False)
     cfg.MODEL.DEVICE = "cpu"  # a trace keeps the device that it was made on
     model = load_model(cfg)
     metadata = {

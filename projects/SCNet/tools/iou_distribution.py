@@ -34,7 +34,7 @@ from tabulate import tabulate
 from torch import nn
 from tqdm import tqdm
 
-from scnet import get_cfg
+from scnet.config import read_cfg
 from scnet.engine import Trainer, configure_data, load_for_evaluation
 
 matplotlib.use("Agg")
@@ -174,9 +174,7 @@ def save(ious: Dict[str, np.ndarray], folder: Path) -> str:
 
 def main() -> None:
     args = parse_args()
-    cfg = get_cfg()
-    cfg.merge_from_file(args.config_file)
-    cfg.merge_from_list(args.opts)
+    cfg = read_cfg(args.config_file, args.opts)
     configure_data(cfg, args.opts[::2])
     folder = Path(args.output)
     if (folder / "below.json").exists() and not args.overwrite:

@@ -19,9 +19,10 @@ from detectron2.data import MetadataCatalog
 from tqdm import tqdm
 
 from scnet import Predictor, visualization
+from scnet.config import read_cfg
 from scnet.inference.inputs import Input, InputImage, find_inputs, frames_of
 from scnet.inference.outputs import CocoResults, LabelMaps, Pictures, Writer
-from scnet.inference.predictor import find_cfg, read_cfg
+from scnet.inference.predictor import find_cfg
 
 INPUTS = f"{visualization.INPUTS}; videos; the number of a camera, which Ctrl-C ends"
 

@@ -27,7 +27,8 @@ from detectron2.config import CfgNode
 from paper_tables import FPS, METRICS, TABLES, Row, Table
 from tabulate import tabulate
 
-from scnet import get_cfg, get_config_file
+from scnet import get_config_file
+from scnet.config import read_cfg
 from scnet.engine.output_dir import changed_keys
 
 TRAIN_NET = Path(__file__).resolve().parents[3] / "train_net.py"
@@ -69,9 +70,7 @@ def parse_args() -> argparse.Namespace:
 
 @functools.lru_cache
 def load(config_file: str) -> CfgNode:
-    cfg = get_cfg()
-    cfg.merge_from_file(config_file)
-    return cfg
+    return read_cfg(config_file)
 
 
 @functools.lru_cache

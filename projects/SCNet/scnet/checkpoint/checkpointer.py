@@ -8,6 +8,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from tabulate import tabulate
 from torch import nn
 
+from ..modeling import SCNet
 from .durable import rename_durably, write_durably
 from .reading import read_pickle, read_torch
 
@@ -19,11 +20,13 @@ PARTS = {TRAINER, TRAINING_MODEL}
 
 
 class SCNetCheckpointer(DetectionCheckpointer):
-    """Detectron2's, with three differences.
+    """Detectron2's, with four differences.
 
     - A checkpoint is written aside and renamed when it is whole, so that a process which is killed
       leaves the one before it.
     - Files are read without running code that they may carry.
+    - A model in evaluation mode gets all the weights that its predictions need, or an error.
+      Training may start from the weights of other classes, or of the backbone alone.
     - It says once what was loaded and what was left at its initial value, module by module.
     """
 
@@ -75,8 +78,9 @@ class SCNetCheckpointer(DetectionCheckpointer):
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is damaged, holds more than weights and is not trusted, or is to
-                be resumed from and lacks a part.
+            ValueError: the file is damaged, holds more than weights and is not trusted; is to be
+                resumed from and lacks a part; or the model is in evaluation mode, and the weights
+                lack parameters that it needs.
         """
         if path and "://" not in path and not os.path.isfile(path):
             raise FileNotFoundError(f"Weights '{path}' do not exist.")
@@ -102,7 +106,25 @@ class SCNetCheckpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: Dict[str, Any]):
         self._parts = set(checkpoint)
-        return super()._load_model(checkpoint)
+        incompatible = super()._load_model(checkpoint)
+        if not self.model.training:
+            self._refuse_partial_weights(incompatible)
+        return incompatible
+
+    def _refuse_partial_weights(self, incompatible) -> None:
+        """Predicting with parameters at their initial values gives noise without a word."""
+        if isinstance(self.model, SCNet):
+            needed = self.model.parameters_of_predictions()
+        else:
+            needed = {name for name, _ in self.model.named_parameters()}
+        missing = [name for name in incompatible.missing_keys if name in needed]
+        if missing:
+            raise ValueError(
+                f"The weights lack {len(missing)} parameters of the model or have them in another "
+                f"shape: {', '.join(missing[:6])}, .... They are those of another model or for "
+                "another number of classes than MODEL.ROI_HEADS.NUM_CLASSES. Use the config.yaml "
+                "that the training saved beside the weights."
+            )
 
     def _load_file(self, filename: str) -> Dict[str, Any]:
         # Detectron2 reads these two kinds itself, so they are looked at before.

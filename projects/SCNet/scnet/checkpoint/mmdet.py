@@ -14,7 +14,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import Tensor
 
-from ..config import get_cfg, get_config_file
+from ..config import get_config_file, read_cfg
 from ..modeling import class_metadata
 from .resnet import resnet_modules
 
@@ -275,8 +275,7 @@ def architecture_cfg(config: str, things: int = 80, semantic: Optional[int] = 18
     Args:
         semantic: None for no semantic branch.
     """
-    cfg = get_cfg()
-    cfg.merge_from_file(get_config_file(config))
+    cfg = read_cfg(get_config_file(config))
     cfg.MODEL.ROI_HEADS.NUM_CLASSES = things
     if semantic is None:
         cfg.MODEL.SCNET.SEMANTIC.SOURCE = "none"

@@ -39,11 +39,10 @@ def add_data_arguments(parser: ArgumentParser) -> None:
         group.add_argument(f"--{name}", action="append", default=[], metavar="PATH", help=help_text)
 
 
-def merge_data_arguments(cfg: CfgNode, args: Namespace) -> None:
-    """Put what :func:`add_data_arguments` has parsed into the config."""
-    for name, key in ARGUMENTS.items():
-        if getattr(args, name):
-            cfg.DATASETS[key] = tuple(getattr(args, name))
+def data_opts(args: Namespace) -> List:
+    """What :func:`add_data_arguments` has parsed, as keys and values of the config in turn."""
+    given = {f"DATASETS.{key}": tuple(getattr(args, name)) for name, key in ARGUMENTS.items()}
+    return [x for key, paths in given.items() if paths for x in (key, paths)]
 
 
 def register_datasets(

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 from ..checkpoint.durable import write_durably
-from ..config import get_cfg
+from ..config import read_cfg
 
 # What a run leaves behind. A log alone does not make a run: a mistyped command writes one too.
 TRACES = ("last_checkpoint", "metrics.json", "model_final.pth")
@@ -52,8 +52,7 @@ def check_output_dir(cfg: CfgNode, resume: bool) -> None:
     config_file = os.path.join(cfg.OUTPUT_DIR, "config.yaml")
     if not os.path.exists(config_file):
         return
-    before = get_cfg()
-    before.merge_from_file(config_file)
+    before = read_cfg(config_file)
     changed = [
         key
         for key in changed_keys(before, cfg)

@@ -10,9 +10,9 @@ from detectron2.engine import default_argument_parser, default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
-from ..config import get_cfg
+from ..config import read_cfg
 from ..data.config_from_data import check_name, configure_for_datasets, configure_semantic
-from ..data.own_data import add_data_arguments, merge_data_arguments, register_datasets
+from ..data.own_data import add_data_arguments, data_opts, register_datasets
 from .distributed import share_threads
 from .output_dir import check_output_dir, forget_config, keep_config, make_folder, recover_config
 
@@ -43,11 +43,7 @@ def setup(args: Namespace) -> CfgNode:
         FileNotFoundError: a data set's json or images are missing.
         OSError: OUTPUT_DIR cannot be written to.
     """
-    cfg = get_cfg()
-    if args.config_file:
-        cfg.merge_from_file(args.config_file)
-    merge_data_arguments(cfg, args)
-    cfg.merge_from_list(args.opts)
+    cfg = read_cfg(args.config_file, [*data_opts(args), *args.opts])
     decisions = configure_data(cfg, args.opts[::2], args.eval_only)
     check_cfg(cfg)
     cfg.freeze()

@@ -5,6 +5,7 @@ import os
 import secrets
 import weakref
 from collections import OrderedDict
+from pathlib import Path
 from typing import Dict
 
 import torch
@@ -15,7 +16,7 @@ from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
 from torch import nn
 
-from ..checkpoint import SCNetCheckpointer
+from ..checkpoint import SCNetCheckpointer, load_model
 from ..checkpoint.checkpointer import TRAINER, TRAINING_MODEL
 from ..checkpoint.durable import write_durably
 from ..data import SCNetDatasetMapper
@@ -290,12 +291,12 @@ def load_for_evaluation(cfg, resume: bool = False) -> nn.Module:
         ValueError: no weights are named; they do not fit the config; or they are for other
             classes than those of a set of DATASETS.TEST.
     """
-    model = Trainer.build_model(cfg).eval()
-    checkpointer = SCNetCheckpointer(model, cfg.OUTPUT_DIR, trusted=cfg.MODEL.TRUST_WEIGHTS)
-    if not cfg.MODEL.WEIGHTS and not (resume and checkpointer.has_checkpoint()):
-        raise ValueError("No weights to evaluate. Add MODEL.WEIGHTS path/to/model.pth.")
-    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    last = Path(cfg.OUTPUT_DIR, "last_checkpoint")
+    weights = cfg.MODEL.WEIGHTS
+    if resume and last.exists():
+        weights = os.path.join(cfg.OUTPUT_DIR, last.read_text().strip())
+    model = load_model(cfg, weights)
     names = model.metadata.get("thing_classes")
     for dataset in cfg.DATASETS.TEST if names else ():
-        check_class_names(f"The weights '{cfg.MODEL.WEIGHTS}'", names, dataset)
+        check_class_names(f"The weights '{weights}'", names, dataset)
     return optimize_as_configured(model, cfg)

@@ -15,11 +15,10 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data.catalog import Metadata
 from detectron2.data.transforms import ResizeShortestEdge
-from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
-from ..checkpoint import SCNetCheckpointer
-from ..config import get_cfg
+from ..checkpoint import load_model
+from ..config import read_cfg
 from ..data import class_names
 from ..data.own_data import register_datasets
 from ..modeling.class_metadata import make_metadata
@@ -55,10 +54,10 @@ class PyTorchBackend:
             )
         cfg = cfg.clone()
         cfg.defrost()
+        register_datasets(cfg, must_exist=False)  # they may name the classes
         heads = cfg.MODEL.ROI_HEADS
         heads.SCORE_THRESH_TEST = max(heads.SCORE_THRESH_TEST, threshold)
-        model = build_model(cfg).eval()
-        SCNetCheckpointer(model, trusted=cfg.MODEL.TRUST_WEIGHTS).load(weights)
+        model = load_model(cfg, weights)
         self.names = names_of_classes(model, cfg)
         model = optimize_as_configured(model, cfg)
         self.divisor = max(model.backbone.size_divisibility, 1)
@@ -255,21 +254,4 @@ def find_cfg(weights: str, config: Union[None, str, Path, CfgNode] = None) -> Op
         config = Path(weights).parent / "config.yaml"
         if not config.is_file():
             return None
-    return read_cfg(str(config))
-
-
-def read_cfg(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
-    """Read a config and register the data sets that it names, which need not be there.
-
-    Args:
-        opts: keys and values to change.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: see :func:`scnet.engine.register_datasets`.
-    """
-    cfg = get_cfg()
-    cfg.merge_from_file(config_file)
-    cfg.merge_from_list(list(opts))
-    register_datasets(cfg, must_exist=False)
-    return cfg
+    return read_cfg(config)

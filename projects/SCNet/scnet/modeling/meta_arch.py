@@ -4,7 +4,7 @@ Shapes: N images, C channels, (H, W) the size of the padded batch in pixels.
 """
 
 from contextlib import nullcontext
-from typing import ContextManager, Dict, List, Optional, Sequence, Tuple
+from typing import ContextManager, Dict, List, Optional, Sequence, Set, Tuple
 
 import torch
 from detectron2.config import configurable
@@ -72,7 +72,6 @@ class SCNet(GeneralizedRCNN):
         self.autocast_dtype = torch.float32
         self.metadata = Metadata()
         checkpoint_activations(self, activation_checkpointing)
-        self.register_load_state_dict_post_hook(SCNet._refuse_partial_weights)
 
     @classmethod
     def from_config(cls, cfg):
@@ -257,29 +256,18 @@ class SCNet(GeneralizedRCNN):
                 )
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def _refuse_partial_weights(self, incompatible) -> None:
-        """Predicting with parameters at their initial values gives noise without a word.
+    def parameters_of_predictions(self) -> Set[str]:
+        """The names of the parameters without which there are no predictions.
 
-        Raises:
-            ValueError: in evaluation mode, the weights lack parameters that predictions need.
+        The regions need the embedding of the semantic branch and the vector of the global context;
+        the classifiers of the two branches are needed where their outputs are asked for.
         """
-        if self.training:
-            return
-        unused = []  # the regions need the embedding and the context vector only
+        unused = []
         if not self.semantic_output:
             unused.append("semantic_head.predictor.")
         if not self.image_scores_output:
             unused.append("global_context_head.classifier.")
-        needed = {n for n, _ in self.named_parameters() if not n.startswith(tuple(unused))}
-        missing = [name for name in incompatible.missing_keys if name in needed]
-        if missing:
-            raise ValueError(
-                f"The weights lack {len(missing)} parameters of the model or have them in another "
-                f"shape: {', '.join(missing[:6])}, .... They are those of another model or for "
-                f"another number of classes than MODEL.ROI_HEADS.NUM_CLASSES "
-                f"{self.roi_heads.num_classes}. Use the config.yaml that the training saved beside "
-                "the weights."
-            )
+        return {n for n, _ in self.named_parameters() if not n.startswith(tuple(unused))}
 
 
 def check_outputs(cfg) -> None:
