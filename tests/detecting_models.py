@@ -16,15 +16,20 @@ SPREAD = {
 }
 MODELS = {
     "scnet": [],
-    "naive": ["MODEL.SCNET.MASK_BRANCH", "naive_sample_consistency"],
+    "naive": [
+        *("MODEL.SCNET.MASK_BRANCH", "naive_sample_consistency"),
+        *("MODEL.ROI_MASK_HEAD.NAME", "MaskRCNNConvUpsampleHead"),
+    ],
     "htc": [
         *("MODEL.SCNET.MASK_BRANCH", "interleaved"),
+        *("MODEL.ROI_MASK_HEAD.NAME", "HTCMaskHead"),
         *("MODEL.SCNET.FEATURE_RELAY", "False"),
         *("MODEL.SCNET.GLOBAL_CONTEXT.ENABLED", "False"),
         *("MODEL.SCNET.SEMANTIC.RESIDUAL", "False"),
     ],
     "cascade": [
         *("MODEL.SCNET.MASK_BRANCH", "per_stage"),
+        *("MODEL.ROI_MASK_HEAD.NAME", "MaskRCNNConvUpsampleHead"),
         *("MODEL.SCNET.FEATURE_RELAY", "False"),
         *("MODEL.SCNET.GLOBAL_CONTEXT.ENABLED", "False"),
         *("MODEL.SCNET.SEMANTIC.SOURCE", "none"),

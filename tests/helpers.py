@@ -10,6 +10,8 @@ from detectron2.utils.events import EventStorage
 from PIL import Image
 from pycocotools import mask as mask_util
 
+from scnet.modeling.build import MASK_HEADS
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 TINY = [
     *("MODEL.DEVICE", "cpu"),
@@ -40,6 +42,13 @@ def make_instances(height: int, width: int, classes) -> Instances:
     instances.gt_classes = torch.as_tensor(classes, dtype=torch.int64)
     instances.gt_masks = BitMasks(masks)
     return instances
+
+
+def set_mask_branch(cfg, kind: str, relay: bool = True) -> None:
+    """Choose a mask branch with the head that goes with it, and feature relay where it may be."""
+    cfg.MODEL.SCNET.MASK_BRANCH = kind
+    cfg.MODEL.ROI_MASK_HEAD.NAME = MASK_HEADS[kind]
+    cfg.MODEL.SCNET.FEATURE_RELAY = relay and kind != "interleaved"
 
 
 def training_step(model, batch):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
+from helpers import set_mask_branch
 from scnet.checkpoint import SCNetCheckpointer
 from scnet.checkpoint.checkpointer import group
 from scnet.modeling import class_metadata
@@ -66,7 +67,7 @@ def test_also_for_weights_without_names(model, other_model, tmp_path):
 
 
 def test_predicting_with_another_model_is_refused(weights, tiny_cfg, make_model):
-    tiny_cfg.MODEL.SCNET.MASK_BRANCH = "per_stage"
+    set_mask_branch(tiny_cfg, "per_stage")
     with pytest.raises(ValueError, match="lack .* parameters .*mask_branch.heads.1"):
         SCNetCheckpointer(make_model(tiny_cfg).eval()).load(weights)
 

@@ -5,7 +5,7 @@ import torch
 from detectron2.utils.events import EventStorage
 from torch import nn
 
-from helpers import training_step
+from helpers import set_mask_branch, training_step
 from scnet.engine.step import StepTrainer
 
 
@@ -73,8 +73,7 @@ def test_a_broken_loss_is_named_with_its_images_and_changes_nothing(value):
 )
 def test_losses_in_mixed_precision(tiny_cfg, make_model, make_batch, branch):
     """Near those in single precision, for all that the samples do not depend on."""
-    tiny_cfg.MODEL.SCNET.MASK_BRANCH = branch
-    tiny_cfg.MODEL.SCNET.FEATURE_RELAY = branch != "interleaved"
+    set_mask_branch(tiny_cfg, branch)
     model, batch = make_model(tiny_cfg), make_batch(tiny_cfg, [[0, 1], [4]])
     exact = training_step(model, batch)
     with torch.autocast("cpu", torch.bfloat16):

@@ -5,7 +5,7 @@ import torch
 from detectron2.layers import FrozenBatchNorm2d
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from helpers import detect
+from helpers import detect, set_mask_branch
 from scnet import optimize_for_inference
 from scnet.engine import load_for_evaluation
 from scnet.inference import winograd
@@ -46,8 +46,7 @@ def assert_same(results, expected):
 @pytest.mark.parametrize("branch", BRANCHES)
 def test_same_detections(tiny_cfg, make_model, make_batch, branch, norm, everything_winograd):
     tiny_cfg.MODEL.RESNETS.NORM = norm
-    tiny_cfg.MODEL.SCNET.MASK_BRANCH = branch
-    tiny_cfg.MODEL.SCNET.FEATURE_RELAY = branch != "interleaved"
+    set_mask_branch(tiny_cfg, branch)
     model = make_model(tiny_cfg)
     random_norms(model)
     batch = make_batch(tiny_cfg, [[0], [1]])

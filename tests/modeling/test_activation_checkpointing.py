@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from helpers import training_step
+from helpers import set_mask_branch, training_step
 
 BOTH = ("backbone", "mask_branch")
 
@@ -38,12 +38,17 @@ def test_same_numbers(tiny_cfg, make_model, make_batch, places):
 
 def test_what_cannot_be(tiny_cfg, make_model):
     tiny_cfg.MODEL.SCNET.ACTIVATION_CHECKPOINTING = ("backbone",)
-    with pytest.raises(ValueError, match="batch norm count each batch twice.*FREEZE_BN_STAT"):
+    with pytest.raises(ValueError, match="of the backbone count each batch twice.*FREEZE_BN_STAT"):
+        make_model(tiny_cfg)
+    tiny_cfg.MODEL.SCNET.ACTIVATION_CHECKPOINTING = ("mask_branch",)
+    tiny_cfg.MODEL.SCNET.FREEZE_BN_STATISTICS = True  # of the backbone
+    tiny_cfg.MODEL.ROI_MASK_HEAD.NORM = "BN"
+    with pytest.raises(ValueError, match="of the mask_branch count each batch twice"):
         make_model(tiny_cfg)
     tiny_cfg.MODEL.SCNET.ACTIVATION_CHECKPOINTING = ("neck",)
     with pytest.raises(ValueError, match="has 'neck'. It may have"):
         make_model(tiny_cfg)
     tiny_cfg.MODEL.SCNET.ACTIVATION_CHECKPOINTING = ("mask_branch",)
-    tiny_cfg.MODEL.SCNET.MASK_BRANCH = "per_stage"
+    set_mask_branch(tiny_cfg, "per_stage")
     with pytest.raises(ValueError, match="has 'mask_branch', which has no blocks"):
         make_model(tiny_cfg)

@@ -136,7 +136,7 @@ def test_features_get_the_unscaled_gradient(heads):
     roi_heads.train()
     maps = [make_features()[name].requires_grad_() for name in roi_heads.box_in_features]
     boxes = [p.proposal_boxes for p in make_proposals()]
-    (got,) = torch.autograd.grad(roi_heads.box_features(maps, boxes, 1).sum(), maps[0])
+    (got,) = torch.autograd.grad(roi_heads.run_box_head(maps, boxes, 1).sum(), maps[0])
     pooled = roi_heads.box_pooler(maps, boxes)
     (expected,) = torch.autograd.grad(roi_heads.box_head[1](pooled).sum(), maps[0])
     torch.testing.assert_close(got, expected)

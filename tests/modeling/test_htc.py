@@ -5,15 +5,14 @@ from detectron2.structures import Instances, pairwise_iou
 from detectron2.utils.events import EventStorage
 from torch.nn import functional as F
 
-from helpers import make_instances
+from helpers import make_instances, set_mask_branch
 from scnet.modeling.htc import HTCMaskHead
 from scnet.modeling.mask_targets import MatchedMasks
 
 
 @pytest.fixture
 def heads(tiny_cfg, make_model):
-    tiny_cfg.MODEL.SCNET.MASK_BRANCH = "interleaved"
-    tiny_cfg.MODEL.SCNET.FEATURE_RELAY = False
+    set_mask_branch(tiny_cfg, "interleaved")
     tiny_cfg.MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE = 200
     heads = make_model(tiny_cfg).roi_heads
     for predictor in heads.box_predictor:  # let the boxes move
@@ -99,6 +98,6 @@ def test_the_loss_of_a_head_reaches_the_heads_before(heads):
 
 def test_features_are_fused_at_the_width_of_the_heads():
     shape = ShapeSpec(channels=6, height=8, width=8)
-    head = HTCMaskHead(shape, takes_features=True, num_classes=2, conv_dims=[4, 4, 5])
+    head = HTCMaskHead(shape, num_classes=2, conv_dims=[4, 4, 5])
     features = head.features(torch.randn(1, 6, 8, 8), torch.randn(1, 4, 8, 8))
     assert features.shape == (1, 4, 8, 8)

@@ -5,21 +5,21 @@ from scnet.modeling.layers import ResidualBlock, residual_blocks
 
 
 def test_residual_block_is_two_convolutions_plus_identity():
-    block, x = ResidualBlock(4), torch.randn(2, 4, 5, 6)
+    block, x = ResidualBlock(4, 4), torch.randn(2, 4, 5, 6)
     hidden = F.conv2d(x, block.conv1.weight, block.conv1.bias, padding=1).clamp(min=0)
     expected = F.conv2d(hidden, block.conv2.weight, block.conv2.bias, padding=1) + x
     torch.testing.assert_close(block(x), expected)
 
 
 def test_residual_block_has_no_activation_after_the_sum():
-    block = ResidualBlock(2)
+    block = ResidualBlock(2, 2)
     torch.nn.init.zeros_(block.conv2.weight)
     torch.nn.init.constant_(block.conv2.bias, -3.0)
     assert (block(torch.zeros(1, 2, 3, 3)) == -3).all()
 
 
 def test_residual_blocks_are_applied_in_order():
-    blocks, x = residual_blocks(3, 4), torch.randn(1, 3, 4, 4)
+    blocks, x = residual_blocks(3, 3, 4), torch.randn(1, 3, 4, 4)
     expected = x
     for block in blocks:
         expected = block(expected)

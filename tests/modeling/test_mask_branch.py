@@ -4,7 +4,7 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import EventStorage
 from torch.nn import functional as F
 
-from helpers import make_instances
+from helpers import make_instances, set_mask_branch
 from scnet.modeling.cascade import Stage
 from scnet.modeling.mask_branch import log_iou
 from scnet.modeling.mask_targets import MatchedMasks
@@ -16,8 +16,7 @@ KINDS = ["sample_consistency", "naive_sample_consistency", "per_stage", "interle
 @pytest.fixture
 def branch(tiny_cfg, make_model):
     def make(kind="sample_consistency", relay=True):
-        tiny_cfg.MODEL.SCNET.MASK_BRANCH = kind
-        tiny_cfg.MODEL.SCNET.FEATURE_RELAY = relay
+        set_mask_branch(tiny_cfg, kind, relay)
         return make_model(tiny_cfg).roi_heads.mask_branch
 
     return make
@@ -94,7 +93,7 @@ def test_each_head_trains_on_its_stage_or_all_on_the_last(branch, kind, relay):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_positives_reach_every_parameter(branch, kind):
-    branch, stages = branch(kind, relay=kind != "interleaved"), make_stages()
+    branch, stages = branch(kind), make_stages()
     for stage in stages:
         for p in stage.proposals:
             p.gt_classes[:] = K

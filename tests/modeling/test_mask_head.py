@@ -7,7 +7,8 @@ from scnet.modeling.mask_head import SCNetMaskHead
 
 
 def test_layers_are_blocks_then_deconvolution_then_predictor():
-    head = SCNetMaskHead(ShapeSpec(channels=4, height=6, width=6), num_conv=6, num_classes=3)
+    shape = ShapeSpec(channels=4, height=6, width=6)
+    head = SCNetMaskHead(shape, num_conv=6, conv_dim=4, num_classes=3)
     x = torch.randn(2, 4, 6, 6)
     assert len(head.blocks) == 3
     y = head.blocks(x)
@@ -25,6 +26,8 @@ def test_depth_is_that_of_all_stages_stacked(tiny_cfg, per_stage, stages, blocks
     assert len(head.blocks) == blocks
 
 
-def test_odd_number_of_convolutions_is_refused():
-    with pytest.raises(ValueError, match="3 convolutions is odd.*NUM_CONV"):
-        SCNetMaskHead(ShapeSpec(channels=4, height=6, width=6), num_conv=3, num_classes=1)
+@pytest.mark.parametrize("num_conv", [0, 3])
+def test_no_or_an_odd_number_of_convolutions_is_refused(num_conv):
+    shape = ShapeSpec(channels=4, height=6, width=6)
+    with pytest.raises(ValueError, match=f"num_conv is {num_conv} .*NUM_CONV"):
+        SCNetMaskHead(shape, num_conv=num_conv, conv_dim=4, num_classes=1)

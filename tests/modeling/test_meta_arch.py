@@ -5,7 +5,7 @@ import itertools
 import pytest
 import torch
 
-from helpers import detect, training_step
+from helpers import detect, set_mask_branch, training_step
 
 MASK_HEADS = {
     "sample_consistency": 1,
@@ -24,7 +24,7 @@ PARTS = {
 @pytest.mark.parametrize("mask_branch", MASK_HEADS)
 def test_every_combination_trains_and_tests(tiny_cfg, make_model, make_batch, mask_branch, on):
     switches = dict(zip(PARTS, on))
-    tiny_cfg.MODEL.SCNET.MASK_BRANCH = mask_branch
+    set_mask_branch(tiny_cfg, mask_branch)
     values = {**switches, "semantic": "instances" if switches["semantic"] else "none"}
     tiny_cfg.merge_from_list([x for part, key in PARTS.items() for x in (key, values[part])])
     if mask_branch == "interleaved" and switches["relay"]:
@@ -55,8 +55,7 @@ def test_every_combination_trains_and_tests(tiny_cfg, make_model, make_batch, ma
 @pytest.mark.parametrize("mask_branch", MASK_HEADS)
 @pytest.mark.parametrize("classes", [[[], [2]], [[], []]])
 def test_images_without_objects(tiny_cfg, make_model, make_batch, classes, mask_branch):
-    tiny_cfg.MODEL.SCNET.MASK_BRANCH = mask_branch
-    tiny_cfg.MODEL.SCNET.FEATURE_RELAY = mask_branch != "interleaved"
+    set_mask_branch(tiny_cfg, mask_branch)
     losses = training_step(make_model(tiny_cfg), make_batch(tiny_cfg, classes))
     if classes == [[], []]:
         masks = [loss for name, loss in losses.items() if name.startswith("loss_mask")]
@@ -106,7 +105,7 @@ def test_mask_rcnn_is_a_cascade_of_one_stage(tiny_cfg, make_model, make_batch):
     tiny_cfg.MODEL.ROI_BOX_CASCADE_HEAD.IOUS = (0.5,)
     tiny_cfg.MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS = ((10.0, 10.0, 5.0, 5.0),)
     tiny_cfg.MODEL.SCNET.STAGE_LOSS_WEIGHTS = (1.0,)
-    tiny_cfg.MODEL.SCNET.MASK_BRANCH = "per_stage"
+    set_mask_branch(tiny_cfg, "per_stage")
     model, batch = make_model(tiny_cfg), make_batch(tiny_cfg, [[0, 1], [4]])
     losses = training_step(model, batch)
     assert {"loss_cls_stage0", "loss_mask"} < set(losses) and "loss_cls_stage1" not in losses

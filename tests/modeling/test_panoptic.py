@@ -134,6 +134,7 @@ def test_thresholds_are_those_of_the_config(tiny_cfg):
 
 @pytest.mark.parametrize("with_objects", [True, False])
 def test_the_visualizer_writes_the_names_of_things_and_stuff(with_objects, monkeypatch):
+    np.random.seed(0)  # of the Visualizer's colours, one of which is black
     written = []
     draw_text = Visualizer.draw_text
 

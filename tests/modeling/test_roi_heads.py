@@ -1,7 +1,7 @@
 import torch
 from detectron2.structures import Instances
 
-from helpers import make_instances
+from helpers import make_instances, set_mask_branch
 from scnet.modeling.mask_head import SCNetMaskHead
 
 
@@ -42,7 +42,7 @@ def test_masks_of_a_box_do_not_depend_on_the_other_boxes(tiny_cfg, make_model):
 
 def test_heads_without_consistency_are_detectron2s_of_four_convolutions(tiny_cfg, make_model):
     tiny_cfg.MODEL.ROI_MASK_HEAD.NUM_CONV = 4
-    tiny_cfg.MODEL.SCNET.MASK_BRANCH = "per_stage"
+    set_mask_branch(tiny_cfg, "per_stage")
     heads = make_model(tiny_cfg).roi_heads.mask_branch.heads
     assert len(heads) == 3
     for head in heads:

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from scnet.modeling.semantic_head import SemanticHead
+from scnet.modeling.semantic_head import SCNetSemanticHead
 
 STRIDES = {"p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64}
 
@@ -21,7 +21,7 @@ def make_head(**kwargs):
         "loss_weight": 0.2,
         "ignore_value": 255,
     }
-    return SemanticHead(shapes, **{**defaults, **kwargs})
+    return SCNetSemanticHead(shapes, **{**defaults, **kwargs})
 
 
 def make_features(height=64, width=128, images=2):
@@ -80,7 +80,7 @@ def test_nothing_labelled_gives_zero_loss_and_gradient():
 
 
 def test_stride_without_level_is_refused():
-    with pytest.raises(ValueError, match="COMMON_STRIDE is 2"):
+    with pytest.raises(ValueError, match="COMMON_STRIDE. is 2"):
         make_head(stride=2)
 
 
@@ -94,7 +94,7 @@ def test_without_skip_connections_the_convolutions_are_plain():
 
 
 def test_skip_connections_over_an_odd_number_are_refused():
-    with pytest.raises(ValueError, match="SEMANTIC.NUM_CONV is 3"):
+    with pytest.raises(ValueError, match="SEMANTIC.NUM_CONV. is 3"):
         make_head(num_conv=3)
 
 

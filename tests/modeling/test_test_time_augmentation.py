@@ -6,7 +6,7 @@ import torch
 from detectron2.data.transforms import HFlipTransform, ResizeTransform, TransformList
 from detectron2.structures import Boxes, Instances
 
-from helpers import CocoSet, detect
+from helpers import CocoSet, detect, set_mask_branch
 from scnet import register_coco_json
 from scnet.engine import Trainer
 from scnet.modeling.test_time_augmentation import MultiScaleFlip, SCNetWithTTA
@@ -28,8 +28,7 @@ def make(tiny_cfg, make_model):
     def make(mask_branch="sample_consistency", sizes=(64,), flip=False, mapper=None):
         cfg = tiny_cfg.clone()
         cfg.MODEL.MASK_ON = mask_branch is not None
-        cfg.MODEL.SCNET.MASK_BRANCH = mask_branch or "sample_consistency"
-        cfg.MODEL.SCNET.FEATURE_RELAY = mask_branch != "interleaved"
+        set_mask_branch(cfg, mask_branch or "sample_consistency")
         cfg.merge_from_list(["TEST.AUG.MIN_SIZES", sizes, "TEST.AUG.FLIP", flip])
         model = make_model(cfg).eval()
         return model, SCNetWithTTA(cfg, model, mapper)

@@ -46,7 +46,7 @@ def direct(model, reference, batch):
     with torch.no_grad():
         images = model.preprocess_image(batch)
         pyramid = model.backbone(images.tensor)
-        features, _ = model._context(pyramid)
+        features, _ = model.add_context(pyramid)
         proposals = []
         for i, size in enumerate(images.image_sizes):
             boxes = Boxes(torch.as_tensor(reference[f"proposals/{i}"]))
@@ -142,7 +142,7 @@ def test_relay_and_mask_heads_on_the_reference_boxes(direct, model, reference):
     heads, branch = model.roi_heads, model.roi_heads.mask_branch
     with torch.no_grad():
         maps = [direct["features"][name] for name in heads.box_in_features]
-        box_features = heads.box_features(maps, boxes, stage=2)
+        box_features = heads.run_box_head(maps, boxes, stage=2)
         per_head = list(branch.all_logits(branch.pooler(maps, boxes), {2: box_features}))
     if branch.relays:
         count = len(reference["direct/relay_in/first8"])

@@ -69,7 +69,7 @@ def step(request, model, reference):
     with torch.no_grad():  # the reference's gradients stop at the pyramid
         pyramid = model.backbone(images.tensor)
     with EventStorage():
-        features, logits = model._context(pyramid)
+        features, logits = model.add_context(pyramid)
         losses = model._context_losses(logits, targets, sem_seg)
         stages = model.roi_heads.run_cascade(features, proposals, targets)
         losses.update(model.roi_heads.box_losses(stages))

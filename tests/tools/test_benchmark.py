@@ -18,11 +18,16 @@ SCRIPT = "projects/SCNet/tools/benchmark.py"
 CONFIG = "projects/SCNet/configs/quickstart.yaml"
 PARTS = ["backbone", "RPN", "context", "boxes", "masks", "post-processing"]
 VARIANTS = {
-    "per_stage": ["MODEL.SCNET.MASK_BRANCH per_stage", "MODEL.SCNET.FEATURE_RELAY False"],
+    "per_stage": [
+        "MODEL.SCNET.MASK_BRANCH per_stage",
+        "MODEL.SCNET.FEATURE_RELAY False",
+        "MODEL.ROI_MASK_HEAD.NAME MaskRCNNConvUpsampleHead",
+    ],
     # Detectron2's own model, with the usual wide backbone.
     "detectron2": [
         "MODEL.META_ARCHITECTURE GeneralizedRCNN",
         "MODEL.ROI_HEADS.NAME CascadeROIHeads",
+        "MODEL.ROI_MASK_HEAD.NAME MaskRCNNConvUpsampleHead",
         "MODEL.RESNETS.STEM_OUT_CHANNELS 64",
         "MODEL.RESNETS.RES2_OUT_CHANNELS 256",
         "MODEL.RESNETS.WIDTH_PER_GROUP 64",

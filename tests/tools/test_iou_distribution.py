@@ -6,7 +6,7 @@ import pytest
 import torch
 from detectron2.structures import Boxes, pairwise_iou
 
-from helpers import TINY
+from helpers import TINY, set_mask_branch
 
 SCRIPT = "projects/SCNet/tools/iou_distribution.py"
 CONFIG = "projects/SCNet/configs/quickstart.yaml"
@@ -23,8 +23,7 @@ def slow_iou(a, b):
 def test_training_ious_are_those_of_the_samples(
     tiny_cfg, make_model, make_batch, mask_branch, monkeypatch
 ):
-    tiny_cfg.MODEL.SCNET.MASK_BRANCH = mask_branch
-    tiny_cfg.MODEL.SCNET.FEATURE_RELAY = False
+    set_mask_branch(tiny_cfg, mask_branch, relay=False)
     model, batch = make_model(tiny_cfg), make_batch(tiny_cfg, [[1, 2], [3]])
     heads, seen, mask_samples = model.roi_heads, [], model.roi_heads.mask_samples
     monkeypatch.setattr(

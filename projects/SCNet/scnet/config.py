@@ -14,8 +14,9 @@ def add_scnet_config(cfg: CN) -> None:
     """Add the keys that Detectron2 does not have, with the paper's values as defaults.
 
     The cascade, the heads and the semantic branch also use Detectron2's own keys, which
-    ``configs/Base-SCNet-FPN.yaml`` sets: ``MODEL.ROI_BOX_CASCADE_HEAD``, ``MODEL.ROI_MASK_HEAD``,
-    ``MODEL.SEM_SEG_HEAD``.
+    ``configs/Base-SCNet-FPN.yaml`` sets: ``MODEL.ROI_BOX_CASCADE_HEAD``, ``MODEL.ROI_BOX_HEAD``,
+    ``MODEL.ROI_MASK_HEAD``, ``MODEL.SEM_SEG_HEAD``. The last three name the classes of the heads,
+    which are in Detectron2's registries.
     """
     _C = cfg
     _C.MODEL.SCNET = CN()
@@ -36,6 +37,8 @@ def add_scnet_config(cfg: CN) -> None:
     # - "per_stage" (Fig. 2a): one head per stage, the samples of its stage (Cascade Mask R-CNN);
     # - "interleaved" (Fig. 2b): one head per stage, each stage's refined boxes, mask features
     #   handed from head to head (Hybrid Task Cascade).
+    # MODEL.ROI_MASK_HEAD.NAME is "SCNetMaskHead" with the first, "MaskRCNNConvUpsampleHead" with
+    # the next two and "HTCMaskHead" with the last, or a head of one's own.
     # MODEL.ROI_MASK_HEAD.NUM_CONV counts the convolutions of one stage in all cases; effective
     # sample consistency stacks those of all stages into its one head (3 x 4 = 12).
     _C.MODEL.SCNET.MASK_BRANCH = "sample_consistency"
@@ -51,8 +54,8 @@ def add_scnet_config(cfg: CN) -> None:
     # Predictions have "image_scores": per class, how sure the branch is that the image has it.
     _C.MODEL.SCNET.GLOBAL_CONTEXT.OUTPUT = False
 
-    # The semantic branch; its layers are described by MODEL.SEM_SEG_HEAD, whose LOSS_WEIGHT is
-    # gamma of Eq. 3.
+    # The semantic branch; its layers are described by MODEL.SEM_SEG_HEAD, whose NAME is
+    # "SCNetSemanticHead" and whose LOSS_WEIGHT is gamma of Eq. 3.
     _C.MODEL.SCNET.SEMANTIC = CN()
     # What the branch learns from:
     # - "stuffthingmaps": a PNG per image, whose values are classes (the paper);

@@ -140,7 +140,7 @@ def run_once(model: GeneralizedRCNN, batch: List[Dict]) -> Dict[str, float]:
     methods = [
         ("backbone", model.backbone, "forward"),
         ("RPN", model.proposal_generator, "forward"),
-        ("context", model, "_context"),  # SCNet only
+        ("context", model, "add_context"),  # SCNet only
         ("boxes", model.roi_heads, "run_cascade"),  # SCNet only
         ("boxes", model.roi_heads, "box_inference"),  # SCNet only
         ("boxes", model.roi_heads, "_forward_box"),  # Detectron2 only; SCNet does not call it

@@ -73,7 +73,7 @@ class ExportableDetector(nn.Module):
             mask_probabilities (R, M, M), which they are made of, each within its box.
         """
         size = image.shape[-2:]
-        features, _ = self.model._context(self.model.backbone(self._preprocess(image)))
+        features, _ = self.model.add_context(self.model.backbone(self._preprocess(image)))
         proposals = self._proposals(features, size)
         boxes, scores, labels = self._detections(features, proposals, size)
         if not self.model.roi_heads.mask_on:

@@ -8,16 +8,17 @@ import sys
 from typing import Dict, List, NamedTuple, Optional, Tuple
 
 import torch
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.modeling.roi_heads import CascadeROIHeads, ROIHeads
 from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
 from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
-from torch import Tensor, nn
+from torch import Tensor
 
 from .box_regression import ClampedBox2BoxTransform
 from .mask_targets import MatchedMasks
 from .process_mean import share
+from .required_keys import require_keys
 
 
 class Stage(NamedTuple):
@@ -56,7 +57,9 @@ class BoxCascade(CascadeROIHeads):
         Args:
             resample: see above.
             score_average: "logits" or "probabilities".
-            stage_loss_weights: alpha, one per stage.
+            stage_loss_weights: alpha, one per stage; the predictors' own weights are multiplied
+                with it.
+            kwargs: see :class:`detectron2.modeling.roi_heads.CascadeROIHeads`.
 
         Raises:
             ValueError: ``score_average`` is neither, or there is not one weight per stage.
@@ -64,19 +67,22 @@ class BoxCascade(CascadeROIHeads):
         super().__init__(**kwargs)
         if score_average not in ("logits", "probabilities"):
             raise ValueError(
-                "MODEL.SCNET.SCORE_AVERAGE must be 'logits' or 'probabilities', "
+                "score_average (MODEL.SCNET.SCORE_AVERAGE) must be 'logits' or 'probabilities', "
                 f"not '{score_average}'."
             )
         if len(stage_loss_weights) != self.num_cascade_stages:
             raise ValueError(
-                f"MODEL.SCNET.STAGE_LOSS_WEIGHTS has {len(stage_loss_weights)} values for "
-                f"{self.num_cascade_stages} stages (MODEL.ROI_BOX_CASCADE_HEAD.IOUS)."
+                f"stage_loss_weights (MODEL.SCNET.STAGE_LOSS_WEIGHTS) has "
+                f"{len(stage_loss_weights)} values for {self.num_cascade_stages} stages "
+                "(MODEL.ROI_BOX_CASCADE_HEAD.IOUS)."
             )
         self.resample = resample
         self.score_average = score_average
         for predictor, weight in zip(self.box_predictor, stage_loss_weights):
-            box_reg = predictor.loss_weight.get("loss_box_reg", 1.0)
-            predictor.loss_weight = {"loss_cls": weight, "loss_box_reg": weight * box_reg}
+            predictor.loss_weight = {
+                loss: weight * predictor.loss_weight.get(loss, 1.0)
+                for loss in ("loss_cls", "loss_box_reg")
+            }
         self.samplers = [self._build_sampler(k) for k in range(self.num_cascade_stages)]
 
     @classmethod
@@ -89,13 +95,11 @@ class BoxCascade(CascadeROIHeads):
 
     @classmethod
     def _init_box_head(cls, cfg, input_shape):
+        check_stages(cfg)
         ret = super()._init_box_head(cfg, input_shape)
         for predictor in ret["box_predictors"]:
             weights = predictor.box2box_transform.weights
             predictor.box2box_transform = ClampedBox2BoxTransform(weights)
-        for head in ret["box_heads"]:
-            for fc in head.fcs:  # as the authors do; Detectron2 takes fan-in alone
-                nn.init.xavier_uniform_(fc.weight)
         return ret
 
     def _build_sampler(self, stage: int) -> ROIHeads:
@@ -134,7 +138,7 @@ class BoxCascade(CascadeROIHeads):
             if self.training:
                 with get_event_storage().name_scope(f"stage{k}"):
                     proposals = self.sample(proposals, targets, k)
-            box_features = self.box_features(maps, [p.proposal_boxes for p in proposals], k)
+            box_features = self.run_box_head(maps, [p.proposal_boxes for p in proposals], k)
             predictions = self.box_predictor[k](box_features)
             boxes = self.box_predictor[k].predict_boxes(predictions, proposals)
             if self.training and self.resample:
@@ -161,7 +165,7 @@ class BoxCascade(CascadeROIHeads):
         targets = [_sampling_targets(t) for t in targets]
         return self.samplers[stage].label_and_sample_proposals(proposals, targets)
 
-    def box_features(self, maps: List[Tensor], boxes: List[Boxes], stage: int) -> Tensor:
+    def run_box_head(self, maps: List[Tensor], boxes: List[Boxes], stage: int) -> Tensor:
         """The vectors (R, D) that the box head of a stage makes of boxes, given per image."""
         return self.box_head[stage](self.box_pooler(maps, boxes))
 
@@ -224,6 +228,42 @@ class BoxCascade(CascadeROIHeads):
             predictor.test_topk_per_image,
         )
         return instances
+
+
+def check_stages(cfg: CfgNode) -> None:
+    """Refuse keys that Detectron2's cascade ignores, or only asserts without naming them.
+
+    Raises:
+        ValueError: see above.
+    """
+    cascade = cfg.MODEL.ROI_BOX_CASCADE_HEAD
+    if len(cascade.BBOX_REG_WEIGHTS) != len(cascade.IOUS):
+        raise ValueError(
+            f"MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS is for {len(cascade.BBOX_REG_WEIGHTS)} "
+            f"stages, but MODEL.ROI_BOX_CASCADE_HEAD.IOUS has {len(cascade.IOUS)}."
+        )
+    require_keys(
+        cfg,
+        {
+            "MODEL.ROI_HEADS.IOU_THRESHOLDS": (
+                [cascade.IOUS[0]],
+                "MODEL.ROI_BOX_CASCADE_HEAD.IOUS says which boxes are objects",
+            ),
+            "MODEL.ROI_HEADS.IOU_LABELS": ([0, 1], "a box is either background or an object"),
+            "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": (
+                (10.0, 10.0, 5.0, 5.0),
+                "each stage has its own in MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS",
+            ),
+            "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": (
+                True,
+                "a stage hands one box per region to the next, not one per class",
+            ),
+            "MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES": (
+                False,
+                "MODEL.SCNET.MASK_BRANCH says which boxes the masks train on",
+            ),
+        },
+    )
 
 
 def _sampling_targets(targets: Instances) -> Instances:

@@ -40,6 +40,7 @@ class ContextPooler(nn.Module):
         semantic_stride: int,
         semantic_size: int,
         sampling_ratio: int = 0,
+        pooler_type: str = "ROIAlignV2",
     ):
         """
         Args:
@@ -49,18 +50,18 @@ class ContextPooler(nn.Module):
             semantic_stride: of the semantic embedding (8).
             semantic_size: the side to which the embedding is pooled (14) before it is averaged
                 down to the size of ``pooler`` where that is smaller, as in the authors' code.
-            sampling_ratio: of RoIAlign in the semantic embedding.
+            sampling_ratio, pooler_type: of RoIAlign in the semantic embedding, as for ROIPooler.
         """
         super().__init__()
         self.pooler = pooler
-        self.in_features = in_features
+        self.in_features = list(in_features)
         self.output_size = pooler.output_size
         if SEMANTIC in in_features:
             self.semantic_pooler = ROIPooler(
                 output_size=semantic_size,
                 scales=(1.0 / semantic_stride,),
                 sampling_ratio=sampling_ratio,
-                pooler_type="ROIAlignV2",
+                pooler_type=pooler_type,
             )
 
     def forward(self, features: List[Tensor], boxes: List[Boxes]) -> Tensor:

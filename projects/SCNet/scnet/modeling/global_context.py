@@ -39,13 +39,21 @@ class GlobalContextHead(nn.Module):
             num_classes: K.
             num_blocks: residual blocks before the pooling.
             loss_weight: lambda of Eq. 3.
+
+        Raises:
+            ValueError: there is no such level.
         """
         super().__init__()
+        if in_feature not in input_shape:
+            raise ValueError(
+                f"in_feature (MODEL.SCNET.GLOBAL_CONTEXT.IN_FEATURE) is '{in_feature}'. The levels "
+                f"are {', '.join(input_shape)}."
+            )
         self.in_feature = in_feature
         self.num_classes = num_classes
         self.loss_weight = loss_weight
         channels = input_shape[in_feature].channels
-        self.blocks = residual_blocks(channels, num_blocks)
+        self.blocks = residual_blocks(channels, channels, num_blocks)
         self.classifier = nn.Linear(channels, num_classes)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
@@ -61,7 +69,11 @@ class GlobalContextHead(nn.Module):
         }
 
     def forward(self, features: Dict[str, Tensor]) -> Tuple[Tensor, Tensor]:
-        """
+        """The classes of the image, and the context for its RoIs.
+
+        Args:
+            features: the levels of the pyramid, by name.
+
         Returns:
             logits (N, K) of the classes, and the context vector (N, C, 1, 1).
         """

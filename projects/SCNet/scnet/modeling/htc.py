@@ -1,21 +1,22 @@
 """The mask branch of Hybrid Task Cascade (Sec. 3.2, Eq. 2, Fig. 2b).
 
-Shapes: R regions over all images, (C, S, S) the RoI features of the mask heads, K foreground
-classes, M the side of the predicted masks.
+Shapes: R regions over all images, (C, S, S) the RoI features of the mask heads, D the channels of
+their convolutions, K foreground classes, M the side of the predicted masks.
 """
 
 from typing import Iterator, Optional
 
 from detectron2.config import configurable
-from detectron2.layers import Conv2d, ShapeSpec
+from detectron2.layers import ShapeSpec
 from detectron2.modeling.roi_heads.mask_head import (
     ROI_MASK_HEAD_REGISTRY,
     MaskRCNNConvUpsampleHead,
 )
 from fvcore.nn.weight_init import c2_msra_fill
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .layers import conv
 from .mask_branch import MaskBranch
 
 
@@ -27,42 +28,42 @@ class HTCMaskHead(MaskRCNNConvUpsampleHead):
     """
 
     @configurable
-    def __init__(self, input_shape: ShapeSpec, *, takes_features: bool, **kwargs):
+    def __init__(self, input_shape: ShapeSpec, *, conv_norm: str = "", **kwargs):
         """
         Args:
             input_shape: channels C and side S of the RoI features.
-            takes_features: False for the first head, which has none before it.
+            conv_norm: normalisation of the convolutions, for example "GN"; "" for none.
             kwargs: see :class:`MaskRCNNConvUpsampleHead`.
         """
-        super().__init__(input_shape, **kwargs)
-        self.fusion = None
-        if takes_features:
-            channels = self.deconv.in_channels  # of the features of all heads: they are alike
-            self.fusion = Conv2d(channels, input_shape.channels, 1, activation=F.relu)
-            c2_msra_fill(self.fusion)
-
-    @classmethod
-    def from_config(cls, cfg, input_shape: ShapeSpec, takes_features: bool):
-        return {**super().from_config(cfg, input_shape), "takes_features": takes_features}
+        super().__init__(input_shape, conv_norm=conv_norm, **kwargs)
+        channels = self.deconv.in_channels  # of the features of all heads: they are alike
+        self.fusion: Optional[nn.Module] = conv(
+            channels, input_shape.channels, 1, conv_norm, F.relu
+        )
+        c2_msra_fill(self.fusion)
 
     def features(self, x: Tensor, before: Optional[Tensor]) -> Tensor:
         """
         Args:
             x: (R, C, S, S), RoI features.
-            before: (R, C, S, S), the features of the head before; None for the first head.
+            before: (R, D, S, S), the features of the head before; None for the first head.
 
         Returns:
-            (R, C, S, S), the features for the predictor and for the next head.
+            (R, D, S, S), the features for the predictor and for the next head.
         """
-        if before is not None:
+        if before is not None and self.fusion is not None:
             x = x + self.fusion(before)
-        for conv in self.conv_norm_relus:
-            x = conv(x)
+        for layer in self.conv_norm_relus:
+            x = layer(x)
         return x
 
     def predict(self, features: Tensor) -> Tensor:
-        """(R, C, S, S) -> logits (R, K, M, M)."""
+        """(R, D, S, S) -> logits (R, K, M, M)."""
         return self.predictor(self.deconv_relu(self.deconv(features)))
+
+    def layers(self, x: Tensor) -> Tensor:
+        """(R, C, S, S) -> logits (R, K, M, M) of this head alone."""
+        return self.predict(self.features(x, None))
 
 
 class InterleavedMaskBranch(MaskBranch):
@@ -78,16 +79,25 @@ class InterleavedMaskBranch(MaskBranch):
         """See :class:`MaskBranch`.
 
         Raises:
-            ValueError: there are relays. The box head of a stage has not seen the boxes that the
-                stage refines, so it has no features of them to hand on.
+            ValueError: a head is no :class:`HTCMaskHead`; or there are relays. The box head of a
+                stage has not seen the boxes that the stage refines, so it has no features of them
+                to hand on.
         """
         super().__init__(**kwargs)
+        for head in self.heads:
+            if not isinstance(head, HTCMaskHead):
+                raise ValueError(
+                    f"The mask head is {type(head).__name__} (MODEL.ROI_MASK_HEAD.NAME), which "
+                    "cannot take in the features of the head before it. With MODEL.SCNET."
+                    "MASK_BRANCH 'interleaved' it must be HTCMaskHead or a subclass of it."
+                )
         if self.relays:
             raise ValueError(
                 "Feature relay needs a mask branch that works on the boxes which the box head has "
                 "seen. Set MODEL.SCNET.FEATURE_RELAY False, or MODEL.SCNET.MASK_BRANCH to another "
                 "value than 'interleaved'."
             )
+        self.heads[0].fusion = None  # there is no head before it
 
     def logits(self, head: int, x: Tensor) -> Tensor:
         """See :meth:`MaskBranch.logits`."""

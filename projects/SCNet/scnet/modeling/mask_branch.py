@@ -7,7 +7,11 @@ the RoI features of the mask heads, K foreground classes, M the side of the pred
 from typing import Dict, Iterator, List, Optional
 
 import torch
-from detectron2.modeling.roi_heads.mask_head import mask_rcnn_inference, mask_rcnn_loss
+from detectron2.modeling.roi_heads.mask_head import (
+    BaseMaskRCNNHead,
+    mask_rcnn_inference,
+    mask_rcnn_loss,
+)
 from detectron2.modeling.roi_heads.roi_heads import select_foreground_proposals
 from detectron2.structures import Boxes, Instances
 from detectron2.structures.boxes import matched_pairwise_iou
@@ -38,40 +42,48 @@ class MaskBranch(nn.Module):
     def __init__(
         self,
         *,
-        in_features: List[str],
         pooler: ContextPooler,
         heads: List[nn.Module],
         stages: List[int],
         loss_weights: List[float],
         num_classes: int,
         relays: Optional[List[nn.Module]] = None,
-        vis_period: int = 0,
     ):
         """
         Args:
-            in_features: names of the feature maps that the pooler takes.
             pooler: RoI features for all heads.
-            heads: mask heads of Detectron2's kind: ``head.layers`` gives logits.
+            heads: mask heads of Detectron2's kind: ``head.layers`` gives logits. Their
+                ``loss_weight`` and ``vis_period`` count.
             stages: the box stage of each head.
             loss_weights: of each head: alpha_t of its stage (Eq. 3), or beta (Eq. 4).
             num_classes: K, also the label of background RoIs.
             relays: one FeatureRelay per head, or None.
-            vis_period: steps between pictures of mask targets in TensorBoard; 0 for none.
+
+        Raises:
+            ValueError: the lists are not equally long, or a head has a ``forward`` of its own,
+                which would never be called.
         """
         super().__init__()
         if not len(heads) == len(stages) == len(loss_weights) == len(relays or heads):
             raise ValueError("There must be one stage, one loss weight and one relay per head.")
-        self.in_features = in_features
+        for head in heads:
+            if getattr(type(head), "forward", None) is not BaseMaskRCNNHead.forward:
+                raise ValueError(
+                    f"The mask head is {type(head).__name__} (MODEL.ROI_MASK_HEAD.NAME). It must "
+                    "be a BaseMaskRCNNHead of Detectron2 with a 'layers' of its own, but not a "
+                    "'forward': the mask branch calls 'layers' alone."
+                )
+        self.in_features = pooler.in_features
         self.pooler = pooler
         self.heads = nn.ModuleList(heads)
-        self.stages = stages
-        self.loss_weights = loss_weights
+        self.stages = list(stages)
+        self.loss_weights = list(loss_weights)
         self.num_classes = num_classes
         self.relays = nn.ModuleList(relays) if relays else None
-        self.vis_period = vis_period
 
     def losses(self, features: Dict[str, Tensor], stages: List[Stage]) -> Dict[str, Tensor]:
-        """
+        """The losses of the heads on the positive samples of their stages.
+
         Args:
             features: maps by name.
             stages: what the box cascade did, stage by stage, with ``gt_masks`` in its proposals.
@@ -89,9 +101,11 @@ class MaskBranch(nn.Module):
             x = self._pool(features, [p.proposal_boxes for p in positives])
             if self.relays:
                 x = x + self.relays[h](stages[t].box_features[torch.cat(is_positive)])
-            loss = mask_rcnn_loss(self.logits(h, x), positives, self.vis_period)
+            head = self.heads[h]
+            loss = mask_rcnn_loss(self.logits(h, x), positives, head.vis_period)
             name = "loss_mask" if len(self.heads) == 1 else f"loss_mask_stage{h}"
-            losses[name] = self.loss_weights[h] * share(len(x), x.device) * loss
+            weight = self.loss_weights[h] * head.loss_weight
+            losses[name] = weight * share(len(x), x.device) * loss
         return losses
 
     def logits(self, head: int, x: Tensor) -> Tensor:
@@ -110,7 +124,8 @@ class MaskBranch(nn.Module):
         instances: List[Instances],
         box_features: Optional[Dict[int, Tensor]] = None,
     ) -> List[Instances]:
-        """
+        """The masks of the final boxes, averaged over the heads.
+
         Args:
             features: maps by name.
             instances: per image, the final boxes with ``pred_boxes`` and ``pred_classes``.

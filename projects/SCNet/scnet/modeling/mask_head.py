@@ -19,31 +19,45 @@ class SCNetMaskHead(MaskRCNNConvUpsampleHead):
     """
 
     @configurable
-    def __init__(self, input_shape: ShapeSpec, *, num_conv: int, num_classes: int, **kwargs):
+    def __init__(
+        self,
+        input_shape: ShapeSpec,
+        *,
+        num_conv: int,
+        conv_dim: int,
+        num_classes: int,
+        conv_norm: str = "",
+        **kwargs,
+    ):
         """
         Args:
-            input_shape: channels C and side S of the RoI features.
+            input_shape: channels and side S of the RoI features.
             num_conv: convolutions before the deconvolution, an even number.
+            conv_dim: their channels, and those of the deconvolution.
             num_classes: masks per RoI.
+            conv_norm: normalisation in the blocks, for example "GN"; "" for none.
+            kwargs: see :class:`detectron2.modeling.roi_heads.BaseMaskRCNNHead`.
 
         Raises:
-            ValueError: ``num_conv`` is odd.
+            ValueError: ``num_conv`` is odd or zero.
         """
-        if num_conv % 2:
+        if num_conv < 2 or num_conv % 2:
             raise ValueError(
-                f"The mask head has a skip connection over every two convolutions; {num_conv} "
-                "convolutions is odd. Change MODEL.ROI_MASK_HEAD.NUM_CONV."
+                "The mask head has a skip connection over every two convolutions, so their number "
+                f"must be even and not zero. num_conv is {num_conv} (stages times "
+                "MODEL.ROI_MASK_HEAD.NUM_CONV)."
             )
-        channels = input_shape.channels
-        super().__init__(input_shape, num_classes=num_classes, conv_dims=[channels], **kwargs)
-        self.blocks = residual_blocks(channels, num_conv // 2)
+        deconv_input = ShapeSpec(channels=conv_dim)
+        super().__init__(deconv_input, num_classes=num_classes, conv_dims=[conv_dim], **kwargs)
+        self.blocks = residual_blocks(input_shape.channels, conv_dim, num_conv // 2, conv_norm)
 
     @classmethod
     def from_config(cls, cfg, input_shape: ShapeSpec):
         ret = super().from_config(cfg, input_shape)
-        del ret["conv_dims"], ret["conv_norm"]  # the blocks keep the input's channels, no norm
+        del ret["conv_dims"]
         num_stages = len(cfg.MODEL.ROI_BOX_CASCADE_HEAD.IOUS)
         ret["num_conv"] = cfg.MODEL.ROI_MASK_HEAD.NUM_CONV * num_stages
+        ret["conv_dim"] = cfg.MODEL.ROI_MASK_HEAD.CONV_DIM
         return ret
 
     def layers(self, x: Tensor) -> Tensor:

@@ -9,11 +9,11 @@ from typing import ContextManager, Dict, List, Optional, Sequence, Set, Tuple
 import torch
 from detectron2.config import configurable
 from detectron2.data.catalog import Metadata
-from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN
+from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, build_sem_seg_head
 from detectron2.modeling.postprocessing import sem_seg_postprocess
 from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import get_event_storage
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from . import class_metadata
@@ -21,7 +21,21 @@ from .activation_checkpointing import checkpoint_activations
 from .context_pooler import GLOBAL_CONTEXT, SEMANTIC
 from .global_context import GlobalContextHead
 from .panoptic import PanopticCombination
+from .required_keys import require_keys
 from .semantic_head import SemanticHead
+
+REQUIRED_KEYS = {
+    "MODEL.LOAD_PROPOSALS": (False, "SCNet makes its proposals itself"),
+    "MODEL.PANOPTIC_FPN.INSTANCE_LOSS_WEIGHT": (
+        1.0,
+        "the losses of SCNet are weighted by MODEL.SCNET.STAGE_LOSS_WEIGHTS and "
+        "MODEL.SEM_SEG_HEAD.LOSS_WEIGHT",
+    ),
+    "MODEL.PANOPTIC_FPN.COMBINE.ENABLED": (
+        True,
+        "MODEL.SCNET.SEMANTIC.OUTPUT switches the panoptic output on and off",
+    ),
+}
 
 
 @META_ARCH_REGISTRY.register()
@@ -41,8 +55,8 @@ class SCNet(GeneralizedRCNN):
     def __init__(
         self,
         *,
-        semantic_head: Optional[nn.Module] = None,
-        global_context_head: Optional[nn.Module] = None,
+        semantic_head: Optional[SemanticHead] = None,
+        global_context_head: Optional[GlobalContextHead] = None,
         freeze_bn_statistics: bool = False,
         semantic_output: bool = False,
         panoptic_combination: Optional[PanopticCombination] = None,
@@ -61,6 +75,10 @@ class SCNet(GeneralizedRCNN):
             image_scores_output: predictions have "image_scores".
             activation_checkpointing: see :func:`checkpoint_activations`.
             kwargs: see :class:`detectron2.modeling.GeneralizedRCNN`.
+
+        Raises:
+            ValueError: a prediction is asked for whose branch is switched off, or the parts do not
+                fit together.
         """
         super().__init__(**kwargs)
         self.semantic_head = semantic_head
@@ -71,16 +89,17 @@ class SCNet(GeneralizedRCNN):
         self.image_scores_output = image_scores_output
         self.autocast_dtype = torch.float32
         self.metadata = Metadata()
+        self._check_parts()
         checkpoint_activations(self, activation_checkpointing)
 
     @classmethod
     def from_config(cls, cfg):
+        require_keys(cfg, REQUIRED_KEYS)
         ret = super().from_config(cfg)
         shape = ret["backbone"].output_shape()
         scnet = cfg.MODEL.SCNET
-        check_outputs(cfg)
         if scnet.SEMANTIC.SOURCE != "none":
-            ret["semantic_head"] = SemanticHead(cfg, shape)
+            ret["semantic_head"] = build_sem_seg_head(cfg, shape)
         if scnet.GLOBAL_CONTEXT.ENABLED:
             ret["global_context_head"] = GlobalContextHead(cfg, shape)
         ret["freeze_bn_statistics"] = scnet.FREEZE_BN_STATISTICS
@@ -91,6 +110,40 @@ class SCNet(GeneralizedRCNN):
         ret["activation_checkpointing"] = scnet.ACTIVATION_CHECKPOINTING
         return ret
 
+    def _check_parts(self) -> None:
+        if self.proposal_generator is None:
+            raise ValueError(
+                "There is no proposal_generator. MODEL.PROPOSAL_GENERATOR.NAME must be 'SCNetRPN' "
+                "or another one that makes proposals, not 'PrecomputedProposals'."
+            )
+        if not isinstance(self.semantic_head, (SemanticHead, type(None))):
+            raise ValueError(
+                f"The semantic head is {type(self.semantic_head).__name__} (MODEL.SEM_SEG_HEAD."
+                "NAME), which gives no embedding for the regions. It must be SCNetSemanticHead or "
+                "another subclass of scnet.modeling.semantic_head.SemanticHead."
+            )
+        pooled = getattr(self.roi_heads, "box_in_features", ())
+        heads = {SEMANTIC: self.semantic_head, GLOBAL_CONTEXT: self.global_context_head}
+        for name, head in heads.items():
+            if (head is not None) != (name in pooled):
+                raise ValueError(
+                    f"'{name}' is {'not ' if head is None else ''}made by the model, but "
+                    f"{type(self.roi_heads).__name__} (MODEL.ROI_HEADS.NAME) pools {list(pooled)}. "
+                    "Use SCNetROIHeads or a subclass of it, with poolers for what the model makes."
+                )
+        if self.semantic_output and self.semantic_head is None:
+            raise ValueError(
+                "semantic_output (MODEL.SCNET.SEMANTIC.OUTPUT) is True, but the semantic branch is "
+                "switched off (MODEL.SCNET.SEMANTIC.SOURCE 'none')."
+            )
+        if self.panoptic_combination is not None and not self.semantic_output:
+            raise ValueError("panoptic_combination needs semantic_output True.")
+        if self.image_scores_output and self.global_context_head is None:
+            raise ValueError(
+                "image_scores_output (MODEL.SCNET.GLOBAL_CONTEXT.OUTPUT) is True, but global "
+                "context is switched off (MODEL.SCNET.GLOBAL_CONTEXT.ENABLED False)."
+            )
+
     def train(self, mode: bool = True):
         super().train(mode)
         if self.freeze_bn_statistics:
@@ -100,7 +153,8 @@ class SCNet(GeneralizedRCNN):
         return self
 
     def forward(self, batched_inputs: List[Dict]):
-        """
+        """The losses of a batch in training, its predictions otherwise.
+
         Args:
             batched_inputs: a dict per image with "image" (3, h, w); in training "instances" and,
                 with the semantic branch, "sem_seg" (h, w); at inference "height" and "width" of
@@ -120,7 +174,7 @@ class SCNet(GeneralizedRCNN):
         targets = [x["instances"].to(self.device) for x in batched_inputs]
         sem_seg = self._semantic_targets(batched_inputs) if self.semantic_head else None
 
-        features, logits = self._context(self.backbone(images.tensor))
+        features, logits = self.add_context(self.backbone(images.tensor))
         losses = self._context_losses(logits, targets, sem_seg)
         proposals, proposal_losses = self.proposal_generator(images, features, targets)
         _, detector_losses = self.roi_heads(images, features, proposals, targets)
@@ -137,7 +191,7 @@ class SCNet(GeneralizedRCNN):
         """See :meth:`detectron2.modeling.GeneralizedRCNN.inference`."""
         images = self.preprocess_image(batched_inputs)
         with self.autocast():
-            features, logits = self._context(self.backbone(images.tensor))
+            features, logits = self.add_context(self.backbone(images.tensor))
             if detected_instances is None:
                 proposals, _ = self.proposal_generator(images, features, None)
                 results, _ = self.roi_heads(images, features, proposals, None)
@@ -156,8 +210,10 @@ class SCNet(GeneralizedRCNN):
             return nullcontext()
         return torch.autocast(self.device.type, self.autocast_dtype)
 
-    def _context(self, features: Dict[str, Tensor]) -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
-        """Run the branches that see the whole image.
+    def add_context(
+        self, features: Dict[str, Tensor]
+    ) -> Tuple[Dict[str, Tensor], Dict[str, Tensor]]:
+        """Run the branches that see the whole image, and add what they find to the features.
 
         Args:
             features: the levels of the pyramid, by name.
@@ -180,7 +236,7 @@ class SCNet(GeneralizedRCNN):
         """The losses of the branches that see the whole image.
 
         Args:
-            logits: of :meth:`_context`.
+            logits: of :meth:`add_context`.
             targets: the ground truth per image.
             sem_seg: (N, H, W), the semantic map; None without the semantic branch.
         """
@@ -214,7 +270,7 @@ class SCNet(GeneralizedRCNN):
 
         Args:
             outputs: per image, with "instances" at the size of the output.
-            logits: of :meth:`_context`.
+            logits: of :meth:`add_context`.
             image_sizes: height and width of each image within the batch.
         """
         if self.semantic_output:
@@ -268,17 +324,3 @@ class SCNet(GeneralizedRCNN):
         if not self.image_scores_output:
             unused.append("global_context_head.classifier.")
         return {n for n, _ in self.named_parameters() if not n.startswith(tuple(unused))}
-
-
-def check_outputs(cfg) -> None:
-    """
-    Raises:
-        ValueError: a prediction is asked for whose branch is switched off.
-    """
-    scnet = cfg.MODEL.SCNET
-    if scnet.SEMANTIC.OUTPUT and scnet.SEMANTIC.SOURCE == "none":
-        raise ValueError(
-            "MODEL.SCNET.SEMANTIC.OUTPUT is True, but SOURCE 'none' switches the branch off."
-        )
-    if scnet.GLOBAL_CONTEXT.OUTPUT and not scnet.GLOBAL_CONTEXT.ENABLED:
-        raise ValueError("MODEL.SCNET.GLOBAL_CONTEXT.OUTPUT is True, but ENABLED is False.")

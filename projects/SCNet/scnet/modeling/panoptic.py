@@ -43,7 +43,8 @@ class PanopticCombination:
         }
 
     def __call__(self, instances: Instances, sem_seg: Tensor) -> Tuple[Tensor, List[Dict]]:
-        """
+        """The panoptic segmentation of one image.
+
         Args:
             instances: with ``scores``, ``pred_classes`` and ``pred_masks`` (R, height, width).
             sem_seg: (K, height, width), logits of the semantic classes.

@@ -11,7 +11,9 @@ from torch import Tensor
 
 from .build import build_context_pooler, build_mask_branch
 from .cascade import BoxCascade, Stage
+from .context_pooler import ContextPooler
 from .mask_branch import MaskBranch
+from .required_keys import require_keys
 
 
 @ROI_HEADS_REGISTRY.register()
@@ -23,20 +25,22 @@ class SCNetROIHeads(BoxCascade):
     """
 
     @configurable
-    def __init__(self, *, mask_branch: Optional[MaskBranch] = None, **kwargs):
+    def __init__(
+        self, *, box_pooler: ContextPooler, mask_branch: Optional[MaskBranch] = None, **kwargs
+    ):
         """
         Args:
+            box_pooler: RoI features for the box heads; it knows the names of its feature maps.
             mask_branch: None predicts boxes only.
             kwargs: see :class:`BoxCascade`.
         """
-        super().__init__(**kwargs)
+        super().__init__(box_in_features=box_pooler.in_features, box_pooler=box_pooler, **kwargs)
         self.mask_on = mask_branch is not None
         self.mask_branch = mask_branch
 
     @classmethod
     def from_config(cls, cfg, input_shape: Dict[str, ShapeSpec]):
-        if cfg.MODEL.KEYPOINT_ON:
-            raise ValueError("SCNet predicts no keypoints. Set MODEL.KEYPOINT_ON False.")
+        require_keys(cfg, {"MODEL.KEYPOINT_ON": (False, "SCNet predicts no keypoints")})
         ret = super().from_config(cfg, input_shape)
         if cfg.MODEL.MASK_ON:
             box_channels = ret["box_heads"][-1].output_shape.channels
@@ -46,8 +50,8 @@ class SCNetROIHeads(BoxCascade):
     @classmethod
     def _init_box_head(cls, cfg, input_shape):
         ret = super()._init_box_head(cfg, input_shape)
-        ret["box_pooler"] = build_context_pooler(cfg, ret["box_pooler"])
-        ret["box_in_features"] = ret["box_pooler"].in_features
+        ret["box_pooler"] = build_context_pooler(cfg, ret["box_pooler"], cfg.MODEL.ROI_BOX_HEAD)
+        del ret["box_in_features"]  # the pooler has them
         return ret
 
     @classmethod
@@ -75,8 +79,8 @@ class SCNetROIHeads(BoxCascade):
     def mask_samples(self, stages: List[Stage], targets: List[Instances]) -> List[Stage]:
         """The stages with the proposals that the mask branch trains on.
 
-        They are those that the stages took in (Eq. 1), or with interleaved execution (Eq. 2) a
-        sample of the boxes that they refined.
+        Without interleaved execution (Eq. 1) a stage keeps the proposals that it took in; with
+        it (Eq. 2) it gets a sample of the boxes that it refined.
         """
         if not self.mask_branch.interleaved:
             return stages

@@ -30,7 +30,9 @@ class MultiScaleFlip:
             ValueError: there are no scales.
         """
         if not scales:
-            raise ValueError("TEST.AUG.MIN_SIZES is empty. Give a length of the short side.")
+            raise ValueError(
+                "scales (TEST.AUG.MIN_SIZES) is empty. Give a length of the short side."
+            )
         self.mappers = [DatasetMapperTTA([short], long, flip) for short, long in scales]
 
     @classmethod
@@ -86,7 +88,7 @@ class SCNetWithTTA(GeneralizedRCNNWithTTA):
     def _propose(self, x: Dict) -> Tuple[Dict[str, Tensor], Instances]:
         """The features of one version, by name, and its proposals."""
         images = self.model.preprocess_image([x])
-        features, _ = self.model._context(self.model.backbone(images.tensor))
+        features, _ = self.model.add_context(self.model.backbone(images.tensor))
         [proposals], _ = self.model.proposal_generator(images, features, None)
         return features, proposals
 
