@@ -72,9 +72,10 @@ def pooler(size):
     )
 
 
-def mapper(is_train, sizes):
-    """From a data set dict to the model's input, with the short side of one of the sizes."""
-    augmentations = [L(T.ResizeShortestEdge)(short_edge_length=sizes, max_size=1333)]
+def mapper(is_train):
+    """From a data set dict to the model's input."""
+    resize = L(T.ResizeShortestEdge)(short_edge_length=[800], max_size=1333, sample_style="choice")
+    augmentations = [resize]
     if is_train:
         augmentations.append(L(T.RandomFlip)())
     return L(SCNetDatasetMapper)(
@@ -201,13 +202,13 @@ model = L(SCNet)(
 dataloader = {
     "train": L(build_detection_train_loader)(
         dataset=L(get_detection_dataset_dicts)(names="coco_2017_train_stuffthingmaps"),
-        mapper=mapper(is_train=True, sizes=[800]),
+        mapper=mapper(is_train=True),
         total_batch_size=16,
         num_workers=4,
     ),
     "test": L(build_detection_test_loader)(
         dataset=L(get_detection_dataset_dicts)(names="coco_2017_val", filter_empty=False),
-        mapper=mapper(is_train=False, sizes=[800]),
+        mapper=mapper(is_train=False),
         num_workers=4,
     ),
     "evaluator": L(COCOEvaluator)(dataset_name="${dataloader.test.dataset.names}"),
