@@ -25,7 +25,6 @@ ROOMS = [
     *("tools", "engine", "scnet", "inference", "export", "checkpoint", "data", "modeling"),
     GROUND,
 ]
-GROUND_FILES = {"visualization", "seeding", "config"}
 OPTIONAL = {"onnx", "onnxruntime", "wandb", "faster_coco_eval"}
 
 
@@ -52,8 +51,8 @@ class ImportGraph:
     """The modules below a project folder and what they import.
 
     Attributes:
-        modules: name -> path. A script outside packages has its bare name, by which the scripts
-            beside it import it.
+        modules: name -> path. The package in ``tools/`` is named scnet_tools. A script outside
+            packages has its bare name, by which the scripts beside it import it.
         imports: of all modules, those of other packages included.
     """
 
@@ -63,6 +62,8 @@ class ImportGraph:
             parts = path.relative_to(project).with_suffix("").parts
             if not (project / parts[0] / "__init__.py").exists():
                 parts = parts[-1:]
+            elif parts[0] == "tools":
+                parts = ("scnet_tools", *parts[1:])
             name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
             self.modules[name] = path
         self.imports = [x for name in self.modules for x in self._imports_of(name)]
@@ -103,13 +104,14 @@ class ImportGraph:
             ValueError: it is in no room of ROOMS.
         """
         package, *rest = module.split(".")
+        path = self.modules[module]
         if package != "scnet":
             return "tools"
-        room = rest[0] if rest else "scnet"
-        room = GROUND if room in GROUND_FILES else room
-        if room not in ROOMS:
-            raise ValueError(f"{self.modules[module]} is in none of the rooms of {__file__}")
-        return room
+        if path.parent.name == "scnet":
+            return GROUND if rest else "scnet"
+        if rest[0] not in ROOMS:
+            raise ValueError(f"{path} is in none of the rooms of {__file__}")
+        return rest[0]
 
     def between_rooms(self) -> Dict[tuple, int]:
         """(room, the room it imports from) -> number of imports."""

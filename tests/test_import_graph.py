@@ -34,8 +34,11 @@ def make_graph(tmp_path):
         "scnet/engine/hooks/stop.py": "from ...data import masks",
         "scnet/modeling/__init__.py": "",
         "scnet/modeling/net.py": "import torch",
-        "tools/predict.py": "def main():\n    from scnet import config\n    import draw",
+        "tools/__init__.py": "",
+        "tools/predict.py": "def main():\n    from scnet import config\n    from . import draw",
         "tools/draw.py": "",
+        "scripts/draw.py": "",
+        "scripts/tables.py": "import draw",
     }
 
     def make(files):
@@ -55,7 +58,7 @@ def test_a_project_in_order(make_graph):
     rows = [line.split(maxsplit=3) for line in graph.table().splitlines()]
     assert ["data", "3", "4", "modeling 1, ground floor 1"] in rows
     assert ["engine", "1", "1", "data 1"] in rows
-    assert ["tools", "2", "3", "ground floor 1"] in rows
+    assert ["tools", "5", "4", "ground floor 1"] in rows
 
 
 @pytest.mark.parametrize(
@@ -67,7 +70,8 @@ def test_a_project_in_order(make_graph):
         ("scnet/modeling/__init__.py", "from ..data import Mapper", "scnet.data"),
         ("scnet/config.py", "from .modeling import net", "scnet.modeling.net"),
         ("scnet/data/masks.py", "from .. import get_cfg", "scnet"),
-        ("scnet/engine/hooks/stop.py", "from predict import main", "predict"),
+        ("scnet/engine/hooks/stop.py", "from scnet_tools import predict", "scnet_tools.predict"),
+        ("scnet/engine/hooks/stop.py", "from tables import rows", "tables"),
         (
             "scnet/__init__.py",
             "if True:\n    from .engine.hooks import stop",
