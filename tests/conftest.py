@@ -1,6 +1,7 @@
 """Fixtures of all tests: tiny models, tiny batches, and the development data where it is there."""
 
 import os
+import random
 import sys
 import uuid
 from pathlib import Path
@@ -12,15 +13,49 @@ import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
+from hypothesis import settings
 
-from helpers import REPOSITORY, TINY, CocoSet, make_instances
+from helpers import REPOSITORY, TINY, CocoSet, development_data, make_instances
 from scnet import get_cfg, get_config_file
 from scnet.data.datasets import shapes
 
+# Hypothesis tries the same examples in every run, and prints how to repeat one that fails.
+settings.register_profile("scnet", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("scnet")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--seed", type=int, default=0, help="seed of the random numbers in tests")
+
+
+def pytest_report_header(config):
+    return f"random numbers: --seed {config.getoption('seed')}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """A test that starts a process is slow: the process imports PyTorch and Detectron2 anew."""
+    for item in items:
+        if "run" in item.fixturenames:
+            item.add_marker("slow")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    if report.failed:
+        report.sections.append(("Random numbers", f"--seed {item.config.getoption('seed')}"))
+    return report
+
 
 @pytest.fixture(autouse=True)
-def seed():
-    torch.manual_seed(0)
+def random_seed(pytestconfig):
+    """The seed that each test begins with, of all generators that have a global state."""
+    seed = pytestconfig.getoption("seed")
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+    return seed
 
 
 @pytest.fixture(scope="session")
@@ -30,11 +65,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The development data beside the repository: real images, and the reference's numbers."""
-    path = Path(os.environ.get("SCNET_SHARED", REPOSITORY.parent / "shared"))
-    if not path.is_dir():
-        pytest.skip(f"needs the development data, which is not in {path}")
-    return path
+    return development_data()
 
 
 @pytest.fixture(scope="session")
@@ -75,9 +106,9 @@ def tiny_cfg():
 
 
 @pytest.fixture
-def make_model():
+def make_model(random_seed):
     def make(cfg):
-        torch.manual_seed(0)
+        torch.manual_seed(random_seed)
         return build_model(cfg)
 
     return make

@@ -1,15 +1,21 @@
 """What several tests share and fixtures cannot give."""
 
 import json
+import os
 from pathlib import Path
+from typing import List, Sequence, Tuple
 
 import numpy as np
+import pytest
 import torch
+from detectron2.config import CfgNode
 from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 from PIL import Image
 from pycocotools import mask as mask_util
 
+from scnet import get_cfg
+from scnet.config import CONFIG_DIR
 from scnet.modeling.build import MASK_HEADS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -27,6 +33,43 @@ TINY = [
 ]
 
 NAMES = ["disk", "square", "triangle", "star", "ring"]  # of classes, for the tiny model
+
+
+def development_data() -> Path:
+    """The folder of real images and of more numbers of the reference; without it, skip the test.
+
+    SCNET_SHARED names it; by default it is "shared" beside the repository.
+    """
+    path = Path(os.environ.get("SCNET_SHARED", REPOSITORY.parent / "shared"))
+    if not path.is_dir():
+        pytest.skip(f"needs the development data, which is not in {path}")
+    return path
+
+
+def command(output, *opts, flags=()) -> List[str]:
+    """Arguments of train_net.py for a tiny quick start, the same for any number of processes."""
+    config = REPOSITORY / "projects/SCNet/configs/quickstart.yaml"
+    fixed = ["OUTPUT_DIR", output, "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2]
+    fixed += ["SOLVER.REFERENCE_WORLD_SIZE", 0]
+    return [str(x) for x in (*flags, "--config-file", config, *fixed, *TINY, *opts)]
+
+
+def shipped_models(opts: Sequence = ()) -> List[Tuple[List[str], CfgNode]]:
+    """The different models of the shipped configs, with other values of some keys.
+
+    Returns:
+        for each model the names of its configs, and the config with the first of these names.
+    """
+    models = {}
+    for path in sorted(CONFIG_DIR.rglob("*.yaml")):
+        if path.name.startswith("Base"):
+            continue
+        cfg = get_cfg()
+        cfg.merge_from_file(str(path))
+        cfg.merge_from_list(["MODEL.WEIGHTS", "", *opts])
+        names, _ = models.setdefault(cfg.MODEL.dump(), ([], cfg))
+        names.append(path.stem)
+    return list(models.values())
 
 
 def make_instances(height: int, width: int, classes) -> Instances:

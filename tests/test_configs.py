@@ -1,13 +1,12 @@
-"""Every shipped config builds, takes a training step and an inference step, at its full width."""
+"""Every shipped model builds, takes a training step and an inference step, at its full width.
+
+Configs that differ in their data or schedule only share a model.
+"""
 
 import pytest
 import torch
 
-from helpers import detect, training_step
-from scnet import get_cfg
-from scnet.config import CONFIG_DIR
-
-CONFIGS = sorted(p for p in CONFIG_DIR.rglob("*.yaml") if not p.name.startswith("Base"))
+from helpers import detect, shipped_models, training_step
 
 # Millions of parameters of the reference implementation.
 PARAMETERS = {
@@ -20,19 +19,28 @@ PARAMETERS = {
 }
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
-def test_config(path, make_model, make_batch):
-    cfg = get_cfg()
-    cfg.merge_from_file(str(path))
-    cfg.merge_from_list(["MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16])
-    cfg.merge_from_list(["MODEL.RPN.POST_NMS_TOPK_TRAIN", 50, "MODEL.RPN.POST_NMS_TOPK_TEST", 10])
+MODELS = shipped_models(
+    [
+        *("MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16),
+        *("MODEL.RPN.POST_NMS_TOPK_TRAIN", 50, "MODEL.RPN.POST_NMS_TOPK_TEST", 10),
+    ]
+)
+
+
+def test_every_published_size_is_compared():
+    names = [name for names, _ in MODELS for name in names]
+    assert len(names) == len(set(names)) and set(names) >= set(PARAMETERS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("names, cfg", MODELS, ids=[names[0] for names, _ in MODELS])
+def test_config(names, cfg, make_model, make_batch):
     model = make_model(cfg)
-    if path.stem in PARAMETERS:
-        # From the state dict: gamma and beta of frozen layers are buffers in Detectron2.
-        names = ("weight", "bias")
-        state = model.state_dict()
-        count = sum(v.numel() for k, v in state.items() if k.endswith(names)) / 1e6
-        assert count == pytest.approx(PARAMETERS[path.stem], abs=0.005)
+    # From the state dict: gamma and beta of frozen layers are buffers in Detectron2.
+    weights = (v for k, v in model.state_dict().items() if k.endswith(("weight", "bias")))
+    count = sum(v.numel() for v in weights) / 1e6
+    for name in PARAMETERS.keys() & names:
+        assert count == pytest.approx(PARAMETERS[name], abs=0.005), name
     batch = make_batch(cfg, [[0, cfg.MODEL.ROI_HEADS.NUM_CLASSES - 1]], sizes=[(64, 64)])
     training_step(model, batch)
     instances = detect(model, batch)[0]

@@ -10,14 +10,7 @@ import time
 import pytest
 import torch
 
-from helpers import REPOSITORY, TINY
-
-CONFIG = REPOSITORY / "projects/SCNet/configs/quickstart.yaml"
-
-
-def command(output, *opts, flags=()):
-    fixed = ["OUTPUT_DIR", output, "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2]
-    return [*flags, "--config-file", CONFIG, *fixed, *TINY, *opts]
+from helpers import REPOSITORY, command
 
 
 def losses(output):
@@ -99,7 +92,7 @@ def test_resume_continues_after_the_last_checkpoint(trained, environment, run, t
 def test_a_killed_run_resumes(environment, run, tmp_path):
     schedule = ["SOLVER.MAX_ITER", 4000, "SOLVER.STEPS", "()", "SOLVER.CHECKPOINT_PERIOD", 2]
     process = subprocess.Popen(
-        [sys.executable, "train_net.py", *map(str, command(tmp_path, *schedule))],
+        [sys.executable, "train_net.py", *command(tmp_path, *schedule)],
         cwd=REPOSITORY,
         env=environment,
         stdout=subprocess.DEVNULL,

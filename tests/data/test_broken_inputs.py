@@ -3,9 +3,9 @@
 import re
 
 import pytest
-from broken_inputs import CASES, Inputs
 from detectron2.data import DatasetCatalog
 
+from broken_inputs import CASES, Inputs
 from helpers import REPOSITORY, TINY
 from scnet import SCNetDatasetMapper, configure_for_datasets, get_config_file, register_coco_json
 from scnet.data.own_data import register_datasets

@@ -7,11 +7,11 @@ import json
 
 import pytest
 import torch
-from broken_inputs import GRAY, HEIGHT, WIDTH, Inputs, put, save, turned, without
 from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
 from PIL import Image
 from pycocotools import mask as mask_util
 
+from broken_inputs import GRAY, HEIGHT, WIDTH, Inputs, put, save, turned, without
 from scnet import SCNetDatasetMapper, configure_for_datasets
 from scnet.data.own_data import register_datasets
 

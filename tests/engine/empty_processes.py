@@ -13,9 +13,7 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 
-from helpers import TINY, make_instances
-from scnet import get_cfg
-from scnet.config import CONFIG_DIR
+from helpers import TINY, make_instances, shipped_models
 
 NARROW = [
     *TINY,
@@ -27,19 +25,6 @@ SIZE = (64, 64)
 STEPS = [([0], []), ([], [0]), ([], []), ([0], [0])]
 
 
-def different_models():
-    """Name -> narrow config, of all configs; those that make the same model once."""
-    models = {}
-    for path in sorted(CONFIG_DIR.rglob("*.yaml")):
-        if path.name.startswith("Base"):
-            continue
-        cfg = get_cfg()
-        cfg.merge_from_file(str(path))
-        cfg.merge_from_list(NARROW)
-        models.setdefault(cfg.MODEL.dump(), (path.stem, cfg))
-    return dict(models.values())
-
-
 def make_input(cfg, objects):
     high = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     labels = torch.randint(0, high, SIZE) if objects else torch.full(SIZE, 255)
@@ -49,7 +34,7 @@ def make_input(cfg, objects):
 
 def main():
     torch.set_num_threads(1)
-    for name, cfg in different_models().items():
+    for (name, *_), cfg in shipped_models(NARROW):
         torch.manual_seed(0)
         model = create_ddp_model(build_model(cfg), device_ids=None, broadcast_buffers=False)
         model.train()

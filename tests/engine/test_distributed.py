@@ -9,10 +9,9 @@ import sys
 import pytest
 import torch
 
-from helpers import REPOSITORY, TINY
+from helpers import REPOSITORY, command
 
 TWO = ["--num-gpus", 2, "--dist-url", "auto"]  # at a port that no other training has
-CONFIG = REPOSITORY / "projects/SCNet/configs/quickstart.yaml"
 
 
 def free_port():
@@ -47,12 +46,6 @@ def test_two_processes_of_one_image_are_one_process_of_two(run, tmp_path):
         scale = move.abs().max() + 1e-6
         assert (two["moves"][name] - move).abs().max() < 1e-4 * scale, name
     assert sum(bool(move.any()) for move in one["moves"].values()) > 100
-
-
-def command(output, *opts, flags=()):
-    fixed = ["OUTPUT_DIR", output, "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2]
-    fixed += ["SOLVER.REFERENCE_WORLD_SIZE", 0]
-    return [str(x) for x in (*flags, "--config-file", CONFIG, *fixed, *TINY, *opts)]
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ import sys
 import time
 
 import pytest
-from test_distributed import command
 from torch.multiprocessing import start_processes
 
+from helpers import command
 from scnet.engine import argument_parser, launch
 
 module = sys.modules["scnet.engine.launch"]

@@ -1,31 +1,32 @@
 """The numbers of the reference implementation, and a table of how far ours are from them."""
 
-import sys
+from pathlib import Path
 
 import pytest
 from detectron2.modeling import build_model
-from parity_tools import DEVIATIONS, UNITS
 
+from helpers import development_data
+from parity_tools import DEVIATIONS, UNITS, Reference
 from scnet.checkpoint.mmdet import convert_mmdet_state_dict, find_cfg
 
 
 @pytest.fixture(scope="session")
-def open_fixture(shared):
-    """Opens a file of the reference's numbers with the reader that lies beside it."""
-    sys.path.insert(0, str(shared / "parity"))
-    try:
-        from fixture import Fixture
-    finally:
-        sys.path.pop(0)
-    return lambda name: Fixture(shared / "parity" / f"{name}.npz")
+def open_reference():
+    """Opens a file of this folder or, where it is not here, of the development data."""
+
+    def open_reference(name):
+        path = Path(__file__).with_name(f"{name}.npz")
+        return Reference(path if path.exists() else development_data() / "parity" / path.name)
+
+    return open_reference
 
 
 @pytest.fixture(scope="session")
 def load_model():
-    """Our model with the weights of a fixture."""
+    """Our model with the weights of a reference."""
 
-    def load(fixture):
-        weights = fixture.state_dict()
+    def load(reference):
+        weights = reference.state_dict()
         cfg = find_cfg(weights)
         cfg.MODEL.DEVICE = "cpu"
         model = build_model(cfg)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from detectron2.structures import Boxes, Instances
-from parity_tools import assert_close, image_tensor, note
 
+from parity_tools import assert_close, image_tensor, match, note
 from scnet import optimize_for_inference
 
 
@@ -17,8 +17,8 @@ def name(request):
 
 
 @pytest.fixture(scope="module")
-def reference(open_fixture, name):
-    return open_fixture(f"{name.split('-')[0]}_infer")
+def reference(open_reference, name):
+    return open_reference(f"{name.split('-')[0]}_infer")
 
 
 @pytest.fixture(scope="module")
@@ -66,16 +66,6 @@ def rois_of(boxes):
     """(R, 5): image index and box."""
     rows = [torch.cat([torch.full((len(b), 1), float(i)), b], 1) for i, b in enumerate(boxes)]
     return torch.cat(rows).numpy()
-
-
-def match(instances, boxes, labels):
-    """For each reference detection the index of ours with its label and nearest box."""
-    ours = instances.pred_boxes.tensor.numpy()
-    same_label = instances.pred_classes.numpy()[None] == labels[:, None]
-    distance = np.abs(ours[None] - boxes[:, None, :4]).max(axis=2)
-    distance[~same_label] = np.inf
-    index = distance.argmin(axis=1)
-    return index, distance.min(axis=1)
 
 
 def assert_detections(reference, prefix, results, name, score_tolerance, masks=True):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from detectron2.structures import BitMasks, Boxes, ImageList, Instances
 from detectron2.utils.events import EventStorage
-from parity_tools import assert_close, image_tensor, note
 
+from parity_tools import assert_close, image_tensor, note
 from scnet.checkpoint.mmdet import convert_mmdet_state_dict
 
 CASES = ["main", "one_empty", "all_empty"]
@@ -21,8 +21,8 @@ LOSSES = {
 
 
 @pytest.fixture(scope="module", params=["scnet_r50", "htc_r50", "cascade_sem_r50"])
-def reference(open_fixture, request):
-    return open_fixture(f"{request.param}_train")
+def reference(open_reference, request):
+    return open_reference(f"{request.param}_train")
 
 
 @pytest.fixture(scope="module")
@@ -44,12 +44,6 @@ def assert_same_set(ours, expected, tolerance=1e-2):
     return distances(ours).min(axis=1).max()
 
 
-def read_masks(reference, case, image):
-    shape = reference[f"{case}/gt_masks_shape/{image}"]
-    bits = np.unpackbits(reference[f"{case}/gt_masks_bits/{image}"], count=int(np.prod(shape)))
-    return BitMasks(torch.as_tensor(bits.reshape(shape).astype(bool)))
-
-
 @pytest.fixture(scope="module", params=CASES)
 def step(request, model, reference):
     """A forward pass on the inputs of a case: its losses and stages."""
@@ -60,7 +54,7 @@ def step(request, model, reference):
     for i, size in enumerate(images.image_sizes):
         target = Instances(size, gt_boxes=Boxes(torch.as_tensor(reference[f"{case}/gt_boxes/{i}"])))
         target.gt_classes = torch.as_tensor(reference[f"{case}/gt_labels/{i}"]).long()
-        target.gt_masks = read_masks(reference, case, i)
+        target.gt_masks = BitMasks(reference.masks(f"{case}/gt_masks", f"/{i}"))
         targets.append(target)
         boxes = Boxes(torch.as_tensor(reference[f"{case}/proposals/{i}"]))
         proposals.append(Instances(size, proposal_boxes=boxes))

@@ -10,16 +10,15 @@ import torch
 from detectron2.data.transforms import HFlipTransform, ResizeTransform, TransformList
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
-from parity_tools import image_tensor, note
-from test_inference import match
 
+from parity_tools import image_tensor, match, note
 from scnet import get_cfg
 from scnet.modeling.test_time_augmentation import SCNetWithTTA
 
 
 @pytest.fixture(scope="module")
-def reference(open_fixture):
-    return open_fixture("scnet_r50_tta")
+def reference(open_reference):
+    return open_reference("scnet_r50_tta")
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +27,8 @@ def size(reference):
 
 
 @pytest.fixture(scope="module")
-def model(load_model, open_fixture):
-    return load_model(open_fixture("scnet_r50_infer")).eval()
+def model(load_model, open_reference):
+    return load_model(open_reference("scnet_r50_infer")).eval()
 
 
 @pytest.fixture(scope="module")
