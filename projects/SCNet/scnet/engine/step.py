@@ -1,7 +1,6 @@
 """One training step: Detectron2's, in parts and in mixed precision if asked for, and checked."""
 
 import time
-from collections import defaultdict
 from contextlib import nullcontext
 from typing import Dict, List
 
@@ -69,7 +68,7 @@ class StepTrainer(SimpleTrainer):
         self.last_batch = batches[-1]
 
         self.optimizer.zero_grad()
-        means: Dict[str, Tensor] = defaultdict(float)
+        means: Dict[str, Tensor] = {}
         for part, batch in enumerate(batches):
             seed_for(self.seed, STEP, self.iter, part, comm.get_rank())
             # The processes exchange their gradients once per step, with the last part.
@@ -82,7 +81,7 @@ class StepTrainer(SimpleTrainer):
                     raise FloatingPointError(describe_broken_losses(losses, batch, self.iter))
                 self.grad_scaler.scale(total / self.parts).backward()
             for name, loss in losses.items():
-                means[name] += loss.detach() / self.parts
+                means[name] = means.get(name, 0) + loss.detach() / self.parts
         self.after_backward()
         self._write_metrics(means, data_time)
         self.grad_scaler.step(self.optimizer)

@@ -13,9 +13,7 @@ class PeakMemory(HookBase):
     """
 
     def after_step(self) -> None:
-        if torch.cuda.is_available():
-            peak = torch.cuda.max_memory_allocated() / 2**20
-        else:
-            peak = peak_memory()
+        on_gpu = torch.cuda.is_available()
+        peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_memory()
         if peak is not None:
             self.trainer.storage.put_scalar("peak_memory_mb", peak, smoothing_hint=False)
