@@ -11,11 +11,11 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hooks
+from detectron2.modeling import GeneralizedRCNN
 from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
-from torch import nn
 
 from ..checkpoint import SCNetCheckpointer
 from ..checkpoint.checkpointer import TRAINER, TRAINING_MODEL
@@ -95,7 +95,7 @@ class Trainer(DefaultTrainer):
         self.ema: Optional[ExponentialMovingAverage] = None
         if cfg.SOLVER.EMA.ENABLED:
             self.ema = ExponentialMovingAverage(self.trained, cfg.SOLVER.EMA.DECAY)
-        self.result: nn.Module = self.ema.averaged if self.ema else self.trained
+        self.result: GeneralizedRCNN = self.ema.averaged if self.ema else self.trained
         self.checkpointer = SCNetCheckpointer(
             self.result, cfg.OUTPUT_DIR, trusted=cfg.MODEL.TRUST_WEIGHTS
         )

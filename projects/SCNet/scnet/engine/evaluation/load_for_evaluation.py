@@ -1,6 +1,7 @@
 """The model that an evaluation is of."""
 
 from detectron2.config import CfgNode
+from detectron2.modeling import GeneralizedRCNN
 from torch import nn
 
 from ...checkpoint import SCNetCheckpointer, load_model
@@ -8,7 +9,7 @@ from ...data.datasets.coco_json import check_class_names
 from ...inference.optimize import optimize_as_configured
 
 
-def load_for_evaluation(cfg: CfgNode, resume: bool = False) -> nn.Module:
+def load_for_evaluation(cfg: CfgNode, resume: bool = False) -> GeneralizedRCNN:
     """Load the model with the weights of MODEL.WEIGHTS, in evaluation mode.
 
     Args:
@@ -25,7 +26,7 @@ def load_for_evaluation(cfg: CfgNode, resume: bool = False) -> nn.Module:
     """
     last = SCNetCheckpointer(nn.Identity(), cfg.OUTPUT_DIR).get_checkpoint_file()  # or ""
     weights = last if resume and last else cfg.MODEL.WEIGHTS
-    model = load_model(cfg, weights)
+    model: GeneralizedRCNN = load_model(cfg, weights)
     names = model.metadata.get("thing_classes")
     for dataset in cfg.DATASETS.TEST if names else ():
         check_class_names(f"The weights '{weights}'", names, dataset)
