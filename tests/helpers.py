@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
@@ -44,6 +45,12 @@ def development_data() -> Path:
     if not path.is_dir():
         pytest.skip(f"needs the development data, which is not in {path}")
     return path
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
 
 def command(output, *opts, flags=()) -> List[str]:

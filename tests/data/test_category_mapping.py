@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from scnet import register_coco_json
-from scnet.engine.evaluation.coco_evaluator import Evaluator
+from scnet.engine.evaluation.coco_evaluator import SCNetCOCOEvaluator
 
 properties = settings(deadline=None, max_examples=25, derandomize=True)
 CELL = 16
@@ -87,7 +87,7 @@ def ground_truth_as_predictions(record):
 
 
 def evaluate(name, predict, output_dir=None):
-    evaluator = Evaluator(name, distributed=False, output_dir=output_dir)
+    evaluator = SCNetCOCOEvaluator(name, distributed=False, output_dir=output_dir)
     evaluator.reset()
     for record in DatasetCatalog.get(name):
         evaluator.process([record], [{"instances": predict(record)}])

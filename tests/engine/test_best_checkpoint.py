@@ -7,7 +7,7 @@ from detectron2.engine.hooks import PeriodicCheckpointer
 from torch import nn
 
 from scnet.checkpoint import SCNetCheckpointer
-from scnet.engine.hooks.best_checkpoint import Evaluation
+from scnet.engine.hooks.best_checkpoint import EvalAndKeepBest
 from scnet.engine.hooks.stop import StopTraining
 
 
@@ -22,7 +22,7 @@ class Toy(TrainerBase):
         self.register_hooks(
             [
                 PeriodicCheckpointer(checkpointer, period),
-                Evaluation(
+                EvalAndKeepBest(
                     period, self.evaluate, checkpointer, metric="segm/AP", patience=patience
                 ),
             ]

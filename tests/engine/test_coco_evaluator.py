@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as mask_util
 
 from scnet import register_coco_json
-from scnet.engine.evaluation.coco_evaluator import Evaluator
+from scnet.engine.evaluation.coco_evaluator import SCNetCOCOEvaluator
 
 properties = settings(deadline=None, max_examples=20, derandomize=True)
 SIDE = 128  # so that there are small, medium and large objects in COCO's sense
@@ -80,7 +80,7 @@ def evaluate(tmp_path_factory):
         json_file.write_text(json.dumps(content))
         register_coco_json(name, json_file, folder)
         try:
-            evaluator = Evaluator(name, distributed=False)
+            evaluator = SCNetCOCOEvaluator(name, distributed=False)
             evaluator.reset()
             for record in DatasetCatalog.get(name):
                 found = [p for p in predictions if p[0] == record["image_id"]]

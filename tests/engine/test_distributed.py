@@ -2,22 +2,15 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
 import pytest
 import torch
 
-from helpers import REPOSITORY, command
+from helpers import REPOSITORY, command, free_port
 
 TWO = ["--num-gpus", 2, "--dist-url", "auto"]  # at a port that no other training has
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def with_helpers():

@@ -15,7 +15,7 @@ from pycocotools import mask as mask_util
 from pycocotools.cocoeval import COCOeval
 
 from scnet import register_coco_json
-from scnet.engine.evaluation.coco_evaluator import Evaluator
+from scnet.engine.evaluation.coco_evaluator import SCNetCOCOEvaluator
 
 pytest.importorskip("faster_coco_eval")
 
@@ -27,7 +27,7 @@ MANY = 130  # detections in the first image
 close = partial(np.testing.assert_allclose, rtol=0, atol=1e-9)  # pycocotools adds 2e-16 to sums
 
 
-class Recorder(Evaluator):
+class Recorder(SCNetCOCOEvaluator):
     """Keeps what the metrics are computed from."""
 
     def _derive_coco_results(self, coco_eval, iou_type, class_names=None):

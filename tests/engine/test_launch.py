@@ -5,11 +5,13 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import pytest
+from detectron2.utils import comm
 from torch.multiprocessing import start_processes
 
-from helpers import command
+from helpers import command, free_port
 from scnet.engine import argument_parser, launch
 
 module = sys.modules["scnet.engine.launch"]
@@ -49,16 +51,23 @@ def test_what_contradicts_torchrun_is_refused(capsys, monkeypatch, flag, value, 
     assert expected in refusal(capsys, flag, value)
 
 
+def note_place(args):
+    place = (comm.get_rank(), comm.get_local_rank(), comm.get_local_size(), comm.get_world_size())
+    Path(args.opts[0], f"{place}").touch()
+
+
+def worker_of_torchrun(rank, folder, port, flags):
+    """One of six processes on three machines, two on each."""
+    places = {"RANK": rank, "LOCAL_RANK": rank % 2, "GROUP_RANK": rank // 2, "MASTER_PORT": port}
+    os.environ.update(TORCHRUN, MASTER_ADDR="127.0.0.1", **{k: str(v) for k, v in places.items()})
+    launch(note_place, argument_parser().parse_args([*flags, str(folder)]))
+
+
 @pytest.mark.parametrize("flags", [[], ["--num-gpus", "2", "--num-machines", "3"]])
-def test_torchrun_says_where_a_process_belongs(monkeypatch, flags):
-    """Its rank is torchrun's: the fourth of six."""
-    for name, variable in TORCHRUN.items():
-        monkeypatch.setenv(name, variable)
-    calls = []
-    monkeypatch.setattr(module, "_distributed_worker", lambda *args: calls.append(args))
-    args = argument_parser().parse_args(flags)
-    launch(print, args)
-    assert calls == [(1, print, 6, 2, 1, "env://", (args,))]
+def test_torchrun_says_where_a_process_belongs(tmp_path, flags):
+    start_processes(worker_of_torchrun, (tmp_path, free_port(), flags), 6, start_method="fork")
+    places = {path.name for path in tmp_path.iterdir()}
+    assert places == {f"{(rank, rank % 2, 2, 6)}" for rank in range(6)}
 
 
 def test_torchrun_trains(environment, run, tmp_path):

@@ -14,6 +14,7 @@ from scnet.engine import Trainer, disk_space
 from scnet.engine.provenance import git_state
 from scnet.engine.schedule import describe_schedule
 from scnet.engine.weights_and_biases import start_wandb
+from scnet.peak_memory import peak_memory
 
 
 @pytest.mark.parametrize("path", sorted(CONFIG_DIR.rglob("*.yaml")), ids=lambda p: p.stem)
@@ -43,10 +44,25 @@ def test_a_run_can_be_repeated(make_trainer, tmp_path, lines_of, monkeypatch):
     make_trainer("SOLVER.MAX_ITER", 2, resume=True).train()
     first, again = lines_of(tmp_path / "run/runs.jsonl")
     assert first["command"] == ["train_net.py", "--num-gpus", "1"]
-    assert first["seed"] == again["seed"] == trainer.seed
+    assert first["seed"] == again["seed"] == trainer._trainer.seed
     assert (first["first_step"], again["first_step"]) == (0, 1)
     assert {"python", "torch", "detectron2", "pycocotools"} <= first["versions"].keys()
     assert (tmp_path / "run/config.yaml").exists()
+
+
+def test_where_the_peak_of_memory_is_not_known_it_is_left_out(make_trainer, tmp_path, monkeypatch):
+    assert 10 < peak_memory() < 2**20
+    monkeypatch.setattr(sys.modules["scnet.peak_memory"], "resource", None)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert peak_memory() is None
+    make_trainer("SOLVER.MAX_ITER", 1).train()
+    assert "peak_memory_mb" not in (tmp_path / "run/metrics.json").read_text()
+
+
+def test_the_engine_works_where_there_is_no_module_resource(run):
+    """As on Windows."""
+    hidden = "import sys; sys.modules['resource'] = None"
+    run("-c", f"{hidden}; import scnet.engine, scnet.peak_memory as p; sys.exit(p.peak_memory())")
 
 
 @pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
@@ -79,9 +95,11 @@ def test_tensorboard_gets_numbers_and_pictures(make_trainer, tmp_path):
     wanted |= {f"stage{k}/roi_head/num_fg_samples" for k in range(3)}
     assert wanted <= set(scalars)
     assert 0.5 < events.Scalars("stage2/mask_samples_iou")[-1].value <= 1
-    (name,) = [x for x in events.Tags()["images"] if "predictions" in x]
-    image = events.Images(name)[0]
-    assert image.width > 1.5 * image.height
+    for right in ("predictions", "Predicted proposals"):
+        (name,) = [x for x in events.Tags()["images"] if x.endswith(f"ight: {right}")]
+        images = events.Images(name)
+        assert [x.step for x in images] == [0, 2]
+        assert images[0].width > 1.5 * images[0].height
 
 
 def test_weights_and_biases_is_asked_for_but_not_there(tiny_cfg, monkeypatch):

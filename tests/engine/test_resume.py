@@ -9,6 +9,7 @@ import torch
 from detectron2.engine import HookBase
 
 from helpers import REPOSITORY
+from scnet.modeling.class_metadata import make_metadata
 
 # More for a soak: SCNET_KILLS=20 pytest tests/engine/test_resume.py
 KILLS = int(os.environ.get("SCNET_KILLS", 3))
@@ -86,6 +87,30 @@ def test_killed_before_the_final_checkpoint(make_trainer, tmp_path):
     again.train()
     assert not again.losses
     assert_equal(load(tmp_path / "run"), final)
+
+
+def save_with_other_names(trainer, name):
+    """Save a checkpoint as that of a run for other classes, of the same number."""
+    names = ["cat", *trainer.result.metadata.thing_classes[1:]]
+    trainer.result.metadata = make_metadata({"thing_classes": names})
+    trainer.checkpointer.save(name, iteration=0)
+
+
+def test_killed_before_the_first_checkpoint(make_trainer, tmp_path):
+    """The weights that it starts from again may be for other classes than the run's."""
+    save_with_other_names(make_trainer(output="other"), "start")
+    opts = ["MODEL.WEIGHTS", str(tmp_path / "other/start.pth")]
+    make_trainer(*opts)
+    (tmp_path / "run/metrics.json").write_text("{}\n")
+    with pytest.raises(FileExistsError, match="run' holds a run already"):
+        make_trainer(*opts)
+    assert make_trainer(*opts, resume=True).start_iter == 0
+
+
+def test_going_on_with_other_classes_is_refused(make_trainer):
+    save_with_other_names(make_trainer(), "model_0000000")
+    with pytest.raises(ValueError, match="for the classes .'cat',.* training data now has"):
+        make_trainer(resume=True)
 
 
 @pytest.mark.parametrize("key, values", [("SEED", (3, 3, 4)), ("DATALOADER.NUM_WORKERS", (0, 2))])

@@ -117,4 +117,4 @@ def test_killed_while_the_config_is_written(args, finished_run, monkeypatch):
         setup(args("MODEL.SCNET.FEATURE_RELAY", False, resume=True))
     setup(args(resume=True))
     assert (finished_run / "config.yaml").read_text() == before
-    assert not (finished_run / "config.yaml.kept").exists()
+    assert not list(finished_run.glob("config.yaml.*"))

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from detectron2.engine import DefaultTrainer
 
 from scnet import get_cfg, get_config_file
 from scnet.engine import Trainer
@@ -49,6 +50,16 @@ def test_results_are_written_whole_and_as_a_table(tmp_path):
 def test_a_batch_that_cannot_be_divided(make_trainer):
     with pytest.raises(ValueError, match="IMS_PER_BATCH 2 cannot be divided among 1 .* 3 parts"):
         make_trainer("SOLVER.GRADIENT_ACCUMULATION", 3)
+
+
+def test_it_is_detectron2s_trainer_with_hooks_of_its_own_among_detectron2s(make_trainer):
+    trainer = make_trainer("SOLVER.EMA.ENABLED", True, "VIS_PERIOD", 2)
+    assert isinstance(trainer, DefaultTrainer)
+    assert [type(hook).__name__ for hook in trainer._hooks] == [
+        *("IterationTimer", "ExponentialMovingAverage", "PeakMemory", "TrainingPictures"),
+        *("LRScheduler", "PeriodicCheckpointer", "StopOnSignal", "EvalAndKeepBest"),
+        "PeriodicWriter",
+    ]
 
 
 def test_the_best_metric(tiny_cfg):

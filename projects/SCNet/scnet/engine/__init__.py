@@ -1,5 +1,6 @@
 """Training and evaluation, on Detectron2's ``DefaultTrainer`` and ``COCOEvaluator``."""
 
+from .evaluation.load_for_evaluation import load_for_evaluation
 from .launch import launch
 from .setup import argument_parser, configure_data, setup
-from .trainer import Trainer, load_for_evaluation
+from .trainer import Trainer

@@ -1,4 +1,4 @@
-"""Is there room for the checkpoints? It is asked before the training, not after it."""
+"""Room for the checkpoints on the disk, which is looked for before the training, not after it."""
 
 import logging
 import shutil
@@ -11,10 +11,11 @@ SLOTS = {"SGD": 1, "AdamW": 2}  # values that an optimizer keeps per weight
 
 
 def checkpoint_bytes(model: nn.Module, cfg: CfgNode) -> int:
-    """The size of a checkpoint: the model, the state of the optimizer, and averaged weights.
+    """Estimate the size of a checkpoint: model, averaged weights and state of the optimizer.
 
     Args:
-        model: that is trained.
+        model: the one that is trained.
+        cfg: says what else a checkpoint has.
     """
     size = sum(value.numel() * value.element_size() for value in model.state_dict().values())
     trained = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
@@ -22,13 +23,14 @@ def checkpoint_bytes(model: nn.Module, cfg: CfgNode) -> int:
 
 
 def check_room(model: nn.Module, cfg: CfgNode) -> None:
-    """See whether the checkpoints fit into OUTPUT_DIR; if not all of them do, the log says so.
+    """Compare the size of all checkpoints with the free space; the log warns of too little.
 
     Args:
-        model: that is trained.
+        model: the one that is trained.
+        cfg: names the folder and the period of checkpoints.
 
     Raises:
-        OSError: not even two of them do: a new one is written before an old one may go.
+        OSError: there is no room for two of them: a new one is written before an old one may go.
     """
     folder = cfg.OUTPUT_DIR
     size, free = checkpoint_bytes(model, cfg), shutil.disk_usage(folder).free

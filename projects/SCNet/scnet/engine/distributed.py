@@ -1,10 +1,6 @@
-"""What Detectron2's ``launch`` and PyTorch's DDP need to run processes without GPUs."""
-
-from contextlib import contextmanager
-from functools import partial
+"""What the processes of a training share: the threads of the CPU, and the model that counts."""
 
 import torch
-from detectron2.engine import defaults
 from detectron2.utils import comm
 from torch import nn
 
@@ -19,25 +15,8 @@ def share_threads() -> None:
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
 
 
-@contextmanager
-def detectron2_trainer_on(device: str):
-    """Within it, Detectron2's ``DefaultTrainer`` can be made for a device, "cpu" or "cuda".
-
-    It names a GPU to DDP in any case, and DDP refuses that for a model that is on none. Its trainer
-    for mixed precision is for GPUs, too; ours takes its place later.
-    """
-    create_ddp_model, amp_trainer = defaults.create_ddp_model, defaults.AMPTrainer
-    if device == "cpu":
-        defaults.create_ddp_model = partial(create_ddp_model, device_ids=None)
-        defaults.AMPTrainer = defaults.SimpleTrainer
-    try:
-        yield
-    finally:
-        defaults.create_ddp_model, defaults.AMPTrainer = create_ddp_model, amp_trainer
-
-
-def take_buffers_of_the_first(model: nn.Module) -> None:
-    """Let all processes evaluate the model that the first one writes to the checkpoint.
+def broadcast_buffers(model: nn.Module) -> None:
+    """Give all processes the buffers of the first one, whose model is that of the checkpoint.
 
     Parameters are the same everywhere, but Detectron2 lets every process keep the running
     statistics of its own images. They have no part in training.

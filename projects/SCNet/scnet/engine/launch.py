@@ -8,12 +8,13 @@ from argparse import Namespace
 from contextlib import contextmanager
 from typing import Callable
 
+import torch
+from detectron2.engine import default_argument_parser
 from detectron2.engine import launch as spawn
-from detectron2.engine.launch import _distributed_worker
-from torch.distributed import is_torchelastic_launched
+from detectron2.engine.launch import DEFAULT_TIMEOUT
+from detectron2.utils import comm
+from torch import distributed
 from torch.multiprocessing import ProcessExitedException
-
-from .setup import argument_parser
 
 
 def launch(main: Callable[[Namespace], object], args: Namespace) -> None:
@@ -25,7 +26,7 @@ def launch(main: Callable[[Namespace], object], args: Namespace) -> None:
 
     Args:
         main: can be pickled.
-        args: of :func:`argument_parser`.
+        args: of :func:`scnet.engine.argument_parser`.
 
     Raises:
         SystemExit: the arguments contradict each other or torchrun (status 2); or a process has
@@ -33,16 +34,9 @@ def launch(main: Callable[[Namespace], object], args: Namespace) -> None:
         torch.multiprocessing.ProcessRaisedException: with the traceback of the process.
     """
     check_arguments(args)
-    if is_torchelastic_launched():
-        _distributed_worker(
-            torchrun("LOCAL_RANK"),
-            main,
-            torchrun("WORLD_SIZE"),
-            torchrun("LOCAL_WORLD_SIZE"),
-            torchrun("GROUP_RANK"),
-            "env://",
-            (args,),
-        )
+    if distributed.is_torchelastic_launched():
+        join_torchrun()
+        main(args)
     elif args.num_gpus * args.num_machines <= 1:
         main(args)
     else:
@@ -57,8 +51,18 @@ def launch(main: Callable[[Namespace], object], args: Namespace) -> None:
             )
 
 
+def join_torchrun() -> None:
+    """Join the other processes that torchrun has started, as Detectron2's ``launch`` does."""
+    on_gpus = torch.cuda.is_available()
+    if on_gpus:
+        torch.cuda.set_device(torchrun("LOCAL_RANK"))
+    distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=DEFAULT_TIMEOUT)
+    comm.create_local_process_group(torchrun("LOCAL_WORLD_SIZE"))
+    comm.synchronize()
+
+
 def torchrun(name: str) -> int:
-    """A variable of torchrun's; a "group" is the processes of one machine."""
+    """Read a variable of torchrun's. It calls the processes of one machine a "group"."""
     return int(os.environ[name])
 
 
@@ -70,8 +74,8 @@ def check_arguments(args: Namespace) -> None:
     Raises:
         SystemExit: with status 2.
     """
-    parser = argument_parser()
-    if not is_torchelastic_launched():
+    parser = default_argument_parser()
+    if not distributed.is_torchelastic_launched():
         if args.num_machines > 1 and args.dist_url in ("auto", parser.get_default("dist_url")):
             parser.error(
                 "with --num-machines give all machines the address of the first: "
@@ -118,7 +122,10 @@ def workers_get_sigterm():
 
 @contextmanager
 def workers_status():
-    """Within it, a worker's end without exception is this process's, by the shell's convention."""
+    """Within it, a worker that ends without an exception gives this process its status.
+
+    A signal becomes 128 and its number, as in a shell.
+    """
     try:
         yield
     except ProcessExitedException as error:  # the worker has said why

@@ -19,11 +19,11 @@ PACKAGES = ("fvcore", "iopath", "numpy", "opencv-python", "opencv-python-headles
 
 
 def save_record(folder: str, **more) -> None:
-    """Append a line to ``runs.jsonl``: every start of a run, and every time it goes on.
+    """Append a line to ``runs.jsonl``, at every start of a run and every time it goes on.
 
     Args:
         folder: OUTPUT_DIR; its ``config.yaml`` has the config.
-        more: to be noted, too.
+        more: further entries of the line.
     """
     record = {
         "time": time.strftime("%Y-%m-%d %H:%M:%S%z"),
@@ -38,7 +38,7 @@ def save_record(folder: str, **more) -> None:
 
 
 def versions() -> Dict[str, str]:
-    """Of Python and the packages that take part."""
+    """Collect the versions of Python and of the packages that take part."""
     found = {
         "python": sys.version.split()[0],
         "torch": torch.__version__,
@@ -54,7 +54,7 @@ def versions() -> Dict[str, str]:
 
 
 def git_state(folder: Path) -> Optional[Dict[str, str]]:
-    """The commit of the code in a folder, and what differs from it.
+    """Ask git for the commit of the code in a folder, and for what differs from it.
 
     Returns:
         "commit", and "changes" as a patch, empty if there are none; None if the code is not

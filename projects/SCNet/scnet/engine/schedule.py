@@ -5,7 +5,7 @@ from detectron2.utils import comm
 
 
 def describe_schedule(cfg: CfgNode, written: CfgNode) -> str:
-    """One line about batch, learning rate and schedule.
+    """Describe batch size, learning rate and schedule in one line.
 
     Args:
         cfg: as it is used.
@@ -17,7 +17,7 @@ def describe_schedule(cfg: CfgNode, written: CfgNode) -> str:
     line = (
         f"Schedule: {solver.IMS_PER_BATCH} images per step ({processes} processes x {parts} parts "
         f"x {each}), learning rate {solver.BASE_LR:g}, {solver.MAX_ITER} iterations, divided by "
-        f"{1 / solver.GAMMA:g} after {', '.join(map(str, solver.STEPS)) or 'none of them'}, "
+        f"{1 / solver.GAMMA:g} after {', '.join(map(str, solver.STEPS)) or 'no step'}, "
         f"warm-up {solver.WARMUP_ITERS}"
     )
     reference = written.SOLVER.REFERENCE_WORLD_SIZE

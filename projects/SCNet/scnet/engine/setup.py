@@ -14,13 +14,13 @@ from ..config import read_cfg
 from ..data.config_from_data import check_name, configure_for_datasets, configure_semantic
 from ..data.own_data import add_data_arguments, data_opts, register_datasets
 from .distributed import share_threads
-from .output_dir import check_output_dir, forget_config, keep_config, make_folder, recover_config
+from .output_dir import former_config_kept, prepare_output_dir
 
 logger = logging.getLogger(__name__)
 
 
 def argument_parser() -> ArgumentParser:
-    """Detectron2's, with the arguments for one's own data."""
+    """Make Detectron2's parser, with the arguments for one's own data."""
     parser = default_argument_parser()
     add_data_arguments(parser)
     return parser
@@ -38,8 +38,7 @@ def setup(args: Namespace) -> CfgNode:
     Raises:
         FileExistsError: OUTPUT_DIR holds a run, and neither ``--resume`` nor ``--eval-only`` was
             given; or ``--resume`` would go on with another model than the run's.
-        ValueError: see :func:`check_cfg`, :func:`register_datasets` and
-            :func:`configure_for_datasets`.
+        ValueError: see :func:`check_cfg` and :func:`configure_data`.
         FileNotFoundError: a data set's json or images are missing.
         OSError: OUTPUT_DIR cannot be written to.
     """
@@ -56,18 +55,10 @@ def setup(args: Namespace) -> CfgNode:
         log_cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "inference")
         default_setup(log_cfg, args)
     else:
-        if comm.is_main_process():
-            recover_config(cfg.OUTPUT_DIR)
-        comm.synchronize()
-        check_output_dir(cfg, resume=args.resume)
-        comm.synchronize()  # no process may create files before all have looked
-        if comm.is_main_process():
-            make_folder(cfg.OUTPUT_DIR)
-            keep_config(cfg.OUTPUT_DIR)
-        default_setup(cfg, args)
-        if comm.is_main_process():
-            forget_config(cfg.OUTPUT_DIR)
         log_cfg = cfg
+        prepare_output_dir(cfg, args.resume)
+        with former_config_kept(cfg.OUTPUT_DIR):
+            default_setup(cfg, args)
     setup_logger(log_cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="scnet")
     logger.info("\n".join(["Data:", *decisions]))
     return cfg
@@ -76,10 +67,17 @@ def setup(args: Namespace) -> CfgNode:
 def configure_data(cfg: CfgNode, keep: Sequence[str], eval_only: bool = False) -> List[str]:
     """Register one's own data, and let the config follow from it.
 
-    Args and returns as :func:`configure_for_datasets`.
+    Args:
+        cfg: is changed.
+        keep: keys that the user has set, so that they stay as they are.
+        eval_only: look at the test sets alone.
+
+    Returns:
+        what was decided, for the log.
 
     Raises:
-        ValueError: there is nothing to train on; or see :func:`configure_for_datasets`.
+        ValueError: there is nothing to train on; or see :func:`register_datasets` and
+            :func:`configure_for_datasets`.
     """
     own = register_datasets(cfg, ("TEST",) if eval_only else ("TRAIN", "TEST"))
     if not eval_only and not cfg.DATASETS.TRAIN:
@@ -97,7 +95,7 @@ def check_cfg(cfg: CfgNode) -> None:
     """Find mistakes that would otherwise show up late or never.
 
     Raises:
-        ValueError: with the key and what to do.
+        ValueError: a value cannot be; the message names the key and says what to do.
     """
     solver = cfg.SOLVER
     if solver.REFERENCE_WORLD_SIZE and solver.IMS_PER_BATCH % solver.REFERENCE_WORLD_SIZE:

@@ -1,7 +1,6 @@
 """One training step: Detectron2's, in parts and in mixed precision if asked for, and checked."""
 
 import time
-from collections import defaultdict
 from contextlib import nullcontext
 from typing import Dict, List
 
@@ -15,7 +14,7 @@ from ..seeding import STEP, seed_for
 
 
 class StepTrainer(SimpleTrainer):
-    """See :class:`detectron2.engine.SimpleTrainer`.
+    """Trains one step as Detectron2's ``SimpleTrainer`` does, with four differences.
 
     - The random numbers of a step, those that sample regions, follow from the seed, the
       iteration and the process.
@@ -25,7 +24,7 @@ class StepTrainer(SimpleTrainer):
 
     Attributes:
         seed: of the run; a checkpoint brings its own.
-        last_batch: the inputs of the last step, of its last part.
+        last_batch: the inputs of the last step; of its last part, if it has several.
     """
 
     def __init__(
@@ -42,12 +41,13 @@ class StepTrainer(SimpleTrainer):
         Args:
             model, data_loader, optimizer: see :class:`detectron2.engine.SimpleTrainer`.
             parts: batches of the loader per step; their gradients are averaged.
-            mixed_precision: see above.
+            mixed_precision: see the class.
             seed: of the run.
         """
         super().__init__(model, data_loader, optimizer)
         self.seed = seed
         self.parts = parts
+        self.last_batch: List[Dict] = []
         self.device = next(model.parameters()).device.type
         self.precision = torch.float16 if self.device == "cuda" else torch.bfloat16
         self.mixed_precision = mixed_precision
@@ -56,9 +56,10 @@ class StepTrainer(SimpleTrainer):
         self.grad_scaler = torch.amp.GradScaler(self.device, enabled=scale)
 
     def run_step(self) -> None:
-        """
+        """Take the batches of a step, and change the weights once.
+
         Raises:
-            FloatingPointError: a loss is not finite.
+            FloatingPointError: a loss is not finite; the weights are as before.
         """
         assert self.model.training, "The model was changed to evaluation mode."
         start = time.perf_counter()
@@ -67,7 +68,7 @@ class StepTrainer(SimpleTrainer):
         self.last_batch = batches[-1]
 
         self.optimizer.zero_grad()
-        means: Dict[str, Tensor] = defaultdict(float)
+        means: Dict[str, Tensor] = {}
         for part, batch in enumerate(batches):
             seed_for(self.seed, STEP, self.iter, part, comm.get_rank())
             # The processes exchange their gradients once per step, with the last part.
@@ -80,14 +81,14 @@ class StepTrainer(SimpleTrainer):
                     raise FloatingPointError(describe_broken_losses(losses, batch, self.iter))
                 self.grad_scaler.scale(total / self.parts).backward()
             for name, loss in losses.items():
-                means[name] += loss.detach() / self.parts
+                means[name] = means.get(name, 0) + loss.detach() / self.parts
         self.after_backward()
         self._write_metrics(means, data_time)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
     def end_loading(self) -> None:
-        """End the processes that load the data."""
+        """End the worker processes of the loader."""
         self._data_loader_iter_obj = None
 
     def state_dict(self) -> Dict:
@@ -105,7 +106,7 @@ class StepTrainer(SimpleTrainer):
 
 
 def describe_broken_losses(losses: Dict[str, Tensor], batch: List[Dict], iteration: int) -> str:
-    """The text of the error for losses that are not finite."""
+    """Write the text of the error for losses that are not finite."""
     values = {name: loss.item() for name, loss in losses.items()}
     broken = [name for name, loss in losses.items() if not torch.isfinite(loss)]
     others = ", ".join(f"{name} {v:.4g}" for name, v in values.items() if name not in broken)

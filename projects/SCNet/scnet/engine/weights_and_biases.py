@@ -1,4 +1,4 @@
-"""Weights & Biases beside TensorBoard."""
+"""Weights & Biases, which can follow a training beside TensorBoard."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from detectron2.config import CfgNode
 
 
 def start_wandb(cfg: CfgNode) -> None:
-    """Let Weights & Biases follow what TensorBoard gets. It goes on where a run is resumed.
+    """Let Weights & Biases follow what TensorBoard gets; a run that is resumed goes on there.
 
     Raises:
         ValueError: it is not installed.

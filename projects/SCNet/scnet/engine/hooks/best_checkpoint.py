@@ -13,8 +13,8 @@ from .stop import StopTraining
 logger = logging.getLogger(__name__)
 
 
-class Evaluation(hooks.EvalHook):
-    """Detectron2's, which also keeps the best weights as ``model_best.pth``.
+class EvalAndKeepBest(hooks.EvalHook):
+    """Evaluates as Detectron2's hook does, and keeps the best weights as ``model_best.pth``.
 
     If the training was interrupted between a checkpoint and the evaluation after it, the
     evaluation is made up for when it goes on.
@@ -25,7 +25,7 @@ class Evaluation(hooks.EvalHook):
         Args:
             period, function: see :class:`detectron2.engine.hooks.EvalHook`.
             checkpointer: writes the best weights.
-            metric: that is to be large, as in TensorBoard: "segm/AP".
+            metric: what is to be large, by its name in TensorBoard ("segm/AP").
             patience: the training ends after so many evaluations without a better value; 0 for
                 never.
         """
@@ -79,9 +79,10 @@ class Evaluation(hooks.EvalHook):
         )
 
     def _stop_if_in_vain(self) -> None:
-        """
+        """End the training when the patience is at its end.
+
         Raises:
-            StopTraining: the patience is at its end.
+            StopTraining: it is; ``model_final.pth`` is written.
         """
         in_vain = self.patience > 0 and self.waiting >= self.patience
         if comm.all_gather(in_vain)[0]:

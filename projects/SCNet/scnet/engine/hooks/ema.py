@@ -22,11 +22,11 @@ class ExponentialMovingAverage(HookBase):
     def __init__(self, model: nn.Module, decay: float):
         """
         Args:
-            model: that is trained.
+            model: the one that is trained.
             decay: d, between 0 and 1.
 
         Raises:
-            ValueError: ``decay`` is not.
+            ValueError: ``decay`` is not between 0 and 1.
         """
         if not 0 < decay < 1:
             raise ValueError(f"SOLVER.EMA.DECAY must be between 0 and 1, not {decay}.")

@@ -1,19 +1,19 @@
-"""How much memory a training takes."""
-
-import resource
-import sys
+"""The memory that a training takes, for the log."""
 
 import torch
 from detectron2.engine import HookBase
 
+from ...peak_memory import peak_memory
+
 
 class PeakMemory(HookBase):
-    """``peak_memory_mb``: what PyTorch allocated on the GPU, or the process took without one."""
+    """Reports ``peak_memory_mb`` in MiB: what PyTorch allocated on the GPU, or else the process.
+
+    Without a GPU on Windows nothing is reported.
+    """
 
     def after_step(self) -> None:
-        if torch.cuda.is_available():
-            peak = torch.cuda.max_memory_allocated() / 2**20
-        else:
-            used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            peak = used / (2**20 if sys.platform == "darwin" else 2**10)  # in bytes or KiB
-        self.trainer.storage.put_scalar("peak_memory_mb", peak, smoothing_hint=False)
+        on_gpu = torch.cuda.is_available()
+        peak = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak_memory()
+        if peak is not None:
+            self.trainer.storage.put_scalar("peak_memory_mb", peak, smoothing_hint=False)

@@ -9,11 +9,11 @@ from detectron2.utils import comm
 
 
 class StopTraining(BaseException):
-    """Ends the training loop. It is no error, so it is no ``Exception``."""
+    """Ends the training loop. It is not an error, so it is not an ``Exception``."""
 
 
 class StopOnSignal(HookBase):
-    """SIGTERM, with which clusters take a machine back, ends the training after the current step.
+    """Lets SIGTERM, with which clusters take a machine back, end the training after its step.
 
     A checkpoint is written first; ``--resume`` goes on with the next step. All processes stop
     together, whichever got the signal.
@@ -22,7 +22,7 @@ class StopOnSignal(HookBase):
     def __init__(self, checkpointer):
         """
         Args:
-            checkpointer: of the training.
+            checkpointer: writes the checkpoint that the training goes on from.
         """
         self.checkpointer = checkpointer
         self.received = False
@@ -36,7 +36,8 @@ class StopOnSignal(HookBase):
         self.received = True
 
     def after_step(self) -> None:
-        """
+        """Stop if the signal has come.
+
         Raises:
             StopTraining: a process got the signal.
         """
@@ -52,10 +53,11 @@ class StopOnSignal(HookBase):
 
 
 def in_any_process(flag: bool, model: torch.nn.Module) -> bool:
-    """Whether the flag is set in one of the processes; each has to call this.
+    """Say whether the flag is set in one of the processes; each has to call this.
 
     Args:
-        model: is on the device that the processes exchange tensors of.
+        flag: of this process.
+        model: is on the device whose tensors the processes can exchange.
     """
     if comm.get_world_size() == 1:
         return flag

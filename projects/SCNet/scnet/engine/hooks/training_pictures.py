@@ -1,6 +1,6 @@
 """Pictures of a training for TensorBoard: what an image is labelled with, and what is found."""
 
-from typing import Dict, List
+from typing import Dict
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from detectron2.utils import comm
 from detectron2.utils.visualizer import Visualizer
 
 from ...modeling import SCNet
+from ..step import StepTrainer
 
 MAX_INSTANCES = 20
 
@@ -22,19 +23,21 @@ class TrainingPictures(HookBase):
     Both are of the first image of the batch.
     """
 
-    def __init__(self, model: SCNet, period: int):
+    def __init__(self, model: SCNet, step: StepTrainer, period: int):
         """
         Args:
-            model: that is trained.
+            model: the one that is trained.
+            step: trains it, and knows the last batch.
             period: steps between two pictures (VIS_PERIOD).
         """
         self.model = model
+        self.step = step
         self.period = period
 
     def after_step(self) -> None:
         if self.trainer.iter % self.period or not comm.is_main_process():
             return
-        [example, *_] = self.trainer.last_batch
+        example = self.step.last_batch[0]
         self.model.eval()
         with torch.no_grad():
             image = {"image": example["image"]}  # without its original size
@@ -49,7 +52,7 @@ class TrainingPictures(HookBase):
 def labels_and_predictions(
     batched_input: Dict, predictions: Instances, image_format: str, metadata: Metadata
 ) -> np.ndarray:
-    """The image twice: on the left with its ground truth, on the right with predictions.
+    """Draw the image twice: on the left with its ground truth, on the right with predictions.
 
     Args:
         batched_input: a training input, with "image" (3, h, w) and "instances".
@@ -72,11 +75,11 @@ def labels_and_predictions(
     found = Visualizer(image, metadata).draw_instance_predictions(
         predictions[:MAX_INSTANCES].to("cpu")
     )
-    pictures: List[np.ndarray] = [labelled.get_image(), found.get_image()]
-    return np.concatenate(pictures, axis=1).transpose(2, 0, 1)
+    pair = np.concatenate([labelled.get_image(), found.get_image()], axis=1)
+    return pair.transpose(2, 0, 1)
 
 
 def _bitmaps(truth: Instances):
-    """The masks as Visualizer takes them, or None without masks."""
+    """Take the masks in a form that Visualizer knows; None without masks."""
     masks = truth.get_fields().get("gt_masks")
     return getattr(masks, "tensor", masks)

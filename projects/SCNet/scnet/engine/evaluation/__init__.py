@@ -1,0 +1,1 @@
+"""The evaluation of a model in COCO's metrics."""

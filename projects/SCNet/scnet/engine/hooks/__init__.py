@@ -1,0 +1,1 @@
+"""What happens before, between and after the steps of a training."""
