@@ -50,4 +50,4 @@ lint: env
 	$(RUN) -m mypy
 
 docs: env
-	$(RUN) -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict
