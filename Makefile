@@ -6,13 +6,15 @@ RUN := $(VENV)/bin/python
 # Tests that run at a time, each on one core.
 JOBS ?= 2
 
-.PHONY: help env quickstart test lint
+.PHONY: help env quickstart test test-quick lint docs
 
 help:
 	@echo "make env         install everything into $(VENV)"
 	@echo "make quickstart  train, evaluate and draw the quick-start model in $(QUICKSTART)"
-	@echo "make test        run the tests"
-	@echo "make lint        check the style"
+	@echo "make test        run all tests"
+	@echo "make test-quick  run the tests that take less than three minutes together"
+	@echo "make lint        check style and types"
+	@echo "make docs        build the documentation as a site in site"
 
 env: $(VENV)/.complete
 
@@ -39,6 +41,13 @@ quickstart: env
 test: env
 	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS)
 
+test-quick: env
+	OMP_NUM_THREADS=1 $(RUN) -m pytest -n $(JOBS) -m "not slow"
+
 lint: env
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+docs: env
+	NO_MKDOCS_2_WARNING=1 $(RUN) -m mkdocs build --strict

@@ -1,7 +1,7 @@
 """Install Detectron2's Python code, pinned by hash, into the environment that runs this script.
 
 The wheel is tagged for CPython 3.10 and has an extension module built for another PyTorch, but
-its Python code runs on any newer version; README.md, "Installation", says more.
+its Python code runs on any newer version; docs/installation.md says more.
 """
 
 import shutil

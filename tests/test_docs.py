@@ -1,8 +1,9 @@
-"""The commands in README.md and docs/ are understood, and the links lead somewhere."""
+"""The commands of the documentation are understood, its links and paths lead somewhere."""
 
 import importlib
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,14 +13,14 @@ from helpers import REPOSITORY
 from scnet import get_cfg
 from scnet.engine import argument_parser
 
-DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
 TOOLS = REPOSITORY / "projects/SCNet/tools"
 
 
 def commands(document: Path):
     """The commands that start train_net.py or a tool, as lists of words."""
     text = document.read_text().replace("\\\n", " ")
-    for line in re.findall(r"^ +.*?\bpython (\S+\.py .*)$", text, re.MULTILINE):
+    for line in re.findall(r"^ *[^`|\n]*?\bpython (\S+\.py .*)$", text, re.MULTILINE):
         line = re.sub(r"\$\w+", "1", line.removesuffix(" ..."))  # the variable of a loop
         yield shlex.split(line, comments=True)
 
@@ -53,9 +54,9 @@ def test_command(words):
 
 
 def test_every_tool_has_a_command():
-    tools = {f"projects/SCNet/tools/{t.name}" for t in TOOLS.glob("*.py")}
-    tools -= {"projects/SCNet/tools/paper_tables.py"}  # part of reproduce.py
-    assert tools == {words[0] for name, words in ALL if name == "README.md"} - {"train_net.py"}
+    tools = {t.name for t in TOOLS.glob("*.py") if "\ndef main(" in t.read_text()}
+    shown = {Path(words[0]).name for document, words in ALL if document == "tools.md"}
+    assert tools - {"train_net.py"} == shown
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=[d.name for d in DOCUMENTS])
@@ -69,3 +70,26 @@ def test_links(document):
         headings = re.findall(r"^#+ (.*)$", path.read_text(), re.MULTILINE) if heading else [""]
         anchors = [re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings]
         assert heading in anchors, target
+
+
+@pytest.mark.parametrize("name", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_paths(name):
+    """Files and folders of the repository, or of the package, that are named as code."""
+    text = (REPOSITORY / name).read_text()
+    paths = [p for p in re.findall(r"`(\w+(?:/\w+)*(?:/|\.\w+))`", text) if "NAME" not in p]
+    paths = [p for p in paths if p.endswith(("/", ".py", ".yaml", ".md"))]
+    assert paths
+    for path in paths:
+        assert any((REPOSITORY / at / path).exists() for at in (".", "projects/SCNet/scnet")), path
+
+
+def test_the_site_builds(tmp_path):
+    """As ``make docs`` does: a broken link, or a page that no menu has, is an error."""
+    result = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "architecture/index.html").is_file()
