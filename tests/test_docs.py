@@ -3,7 +3,6 @@
 import importlib
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -83,13 +82,7 @@ def test_paths(name):
         assert any((REPOSITORY / at / path).exists() for at in (".", "projects/SCNet/scnet")), path
 
 
-def test_the_site_builds(tmp_path):
+def test_the_site_builds(run, tmp_path):
     """As ``make docs`` does: a broken link, or a page that no menu has, is an error."""
-    result = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    assert result.returncode == 0, result.stderr
+    run("-m", "mkdocs", "build", "--strict", "--site-dir", tmp_path)
     assert (tmp_path / "architecture/index.html").is_file()
