@@ -147,6 +147,7 @@ def test_relay_and_mask_heads_on_the_reference_boxes(direct, model, reference):
         assert_close("mask logits", ours, expected, 1e-4)
 
 
+@pytest.mark.slow
 def test_detections_of_the_reference_proposals(direct, model, reference, batch):
     with torch.no_grad():
         results = model.roi_heads.forward_with_given_boxes(direct["features"], direct["detections"])
