@@ -44,5 +44,6 @@ def test_config(names, cfg, make_model, make_batch):
     batch = make_batch(cfg, [[0, cfg.MODEL.ROI_HEADS.NUM_CLASSES - 1]], sizes=[(64, 64)])
     training_step(model, batch)
     instances = detect(model, batch)[0]
+    assert len(instances)
     assert torch.isfinite(instances.pred_boxes.tensor).all()
     assert instances.pred_masks.shape == (len(instances), 64, 64)

@@ -1,4 +1,5 @@
 import nbformat
+import pytest
 import torch
 from nbclient import NotebookClient
 
@@ -7,6 +8,7 @@ from scnet.data.datasets import shapes
 from scnet.modeling import class_metadata
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_and_shows_pictures(repository, make_model, environment, tmp_path):
     """From the folder it lies in, with a model where the quick start leaves it."""
     cfg = get_cfg()

@@ -2,7 +2,11 @@ import subprocess
 import sys
 import zipfile
 
+import pytest
+
 from scnet.config import CONFIG_DIR
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_wheel_carries_the_configs(repository, tmp_path):

@@ -12,6 +12,8 @@ import torch
 
 from helpers import REPOSITORY, command
 
+pytestmark = pytest.mark.slow
+
 
 def losses(output):
     """Iteration -> total loss, from metrics.json."""

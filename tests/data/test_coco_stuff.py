@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from scnet.data.datasets import coco_stuff
@@ -27,12 +28,14 @@ def test_names_do_not_collide_with_detectron2s():
         assert MetadataCatalog.get(ours).thing_classes == MetadataCatalog.get(theirs).thing_classes
 
 
+@pytest.mark.slow
 def test_missing_annotations_are_named_with_where_to_get_them(tmp_path):
     error = load("coco_2017_train_stuffthingmaps", tmp_path)
     assert f"'{tmp_path}/coco/annotations/instances_train2017.json', which does not exist" in error
     assert "https://cocodataset.org/#download" in error
 
 
+@pytest.mark.slow
 def test_missing_maps_are_named_with_where_to_get_them(tmp_path):
     for folder in ("annotations", "train2017"):
         (tmp_path / "coco" / folder).mkdir(parents=True)
@@ -54,6 +57,7 @@ def test_names_of_the_semantic_classes(shared):
                 assert names[category["id"] - 1] == category["name"]
 
 
+@pytest.mark.slow
 def test_real_coco(shared):
     code = """
 import scnet

@@ -87,6 +87,7 @@ SOURCES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", SOURCES)
 def test_every_source_is_chosen_trains_tests_and_resumes(coco_sets, tmp_path, source):
     write, num_classes, names = SOURCES[source]

@@ -10,6 +10,7 @@ import torch
 
 from helpers import REPOSITORY, command, free_port
 
+pytestmark = pytest.mark.slow
 TWO = ["--num-gpus", 2, "--dist-url", "auto"]  # at a port that no other training has
 
 

@@ -43,6 +43,7 @@ def test_files_do_what_the_model_does(make_detector, make_image, tmp_path, name,
     assert 0 in counts and len(counts) > 1, "the images do not try what they should"
 
 
+@pytest.mark.slow
 def test_the_documentation_runs_without_this_package(
     repository, make_detector, make_image, tmp_path
 ):

@@ -9,6 +9,7 @@ from detectron2.utils.events import EventStorage
 from parity_tools import assert_close, image_tensor, note
 from scnet.checkpoint.mmdet import convert_mmdet_state_dict
 
+pytestmark = pytest.mark.slow
 CASES = ["main", "one_empty", "all_empty"]
 LOSSES = {
     "loss_sem_seg": "loss_semantic_seg",

@@ -15,6 +15,8 @@ from parity_tools import image_tensor, match, note
 from scnet import get_cfg
 from scnet.modeling.test_time_augmentation import SCNetWithTTA
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def reference(open_reference):
