@@ -87,6 +87,7 @@ class BoxCascade(CascadeROIHeads):
 
     @classmethod
     def from_config(cls, cfg, input_shape):
+        check_stages(cfg)
         ret = super().from_config(cfg, input_shape)
         ret["resample"] = cfg.MODEL.SCNET.RESAMPLE
         ret["score_average"] = cfg.MODEL.SCNET.SCORE_AVERAGE
@@ -95,7 +96,6 @@ class BoxCascade(CascadeROIHeads):
 
     @classmethod
     def _init_box_head(cls, cfg, input_shape):
-        check_stages(cfg)
         ret = super()._init_box_head(cfg, input_shape)
         for predictor in ret["box_predictors"]:
             weights = predictor.box2box_transform.weights
