@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from helpers import TINY
-from scnet import get_cfg, get_config_file
+from scnet import get_config_file
+from scnet.config import read_cfg
 from scnet.data.datasets import shapes
 from scnet.engine import Trainer, configure_data
 
@@ -29,10 +30,8 @@ def make_trainer(tmp_path, environment):
     data = [x for key, path in data.items() for x in (key, (str(path),))]
 
     def make(*opts, output="run", resume=False):
-        cfg = get_cfg()
-        cfg.merge_from_file(get_config_file("quickstart.yaml"))
         opts = [*TINY, *FAST, *data, "OUTPUT_DIR", str(tmp_path / output), *opts]
-        cfg.merge_from_list(opts)
+        cfg = read_cfg(get_config_file("quickstart.yaml"), opts)
         configure_data(cfg, [])
         trainer = Trainer(cfg)
         trainer.resume_or_load(resume)

@@ -5,7 +5,8 @@ import torch
 from detectron2.engine import DefaultTrainer
 
 from scnet import get_cfg, get_config_file
-from scnet.engine import Trainer
+from scnet.checkpoint import SCNetCheckpointer
+from scnet.engine import Trainer, load_for_evaluation
 from scnet.engine.evaluation.results import write_results
 from scnet.engine.trainer import best_metric
 
@@ -60,6 +61,24 @@ def test_it_is_detectron2s_trainer_with_hooks_of_its_own_among_detectron2s(make_
         *("LRScheduler", "PeriodicCheckpointer", "StopOnSignal", "EvalAndKeepBest"),
         "PeriodicWriter",
     ]
+
+
+def test_evaluation_takes_the_last_checkpoint_if_it_is_to_resume(tiny_cfg, make_model, tmp_path):
+    tiny_cfg.OUTPUT_DIR, tiny_cfg.DATASETS.TEST = str(tmp_path / "run"), ()
+    tiny_cfg.MODEL.WEIGHTS = str(tmp_path / "start.pth")
+    model, name = make_model(tiny_cfg), "roi_heads.mask_branch.heads.0.predictor.bias"
+    torch.save(model.state_dict(), tiny_cfg.MODEL.WEIGHTS)
+    start = model.get_parameter(name).detach().clone()
+
+    def loaded(resume):
+        return load_for_evaluation(tiny_cfg, resume).get_parameter(name)
+
+    assert torch.equal(loaded(resume=True), start)  # there is none yet
+    (tmp_path / "run").mkdir()
+    torch.nn.init.constant_(model.get_parameter(name), 7)
+    SCNetCheckpointer(model, tiny_cfg.OUTPUT_DIR).save("model_0000001")
+    assert torch.equal(loaded(resume=True), model.get_parameter(name))
+    assert torch.equal(loaded(resume=False), start)
 
 
 def test_the_best_metric(tiny_cfg):

@@ -2,9 +2,7 @@
 
 import logging
 import os
-import secrets
 import weakref
-from collections import OrderedDict
 from typing import Any, Dict, Optional
 
 import torch
@@ -76,7 +74,7 @@ class Trainer(DefaultTrainer):
         written, cfg = cfg, self.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
         self.max_iter = cfg.SOLVER.MAX_ITER
-        seed = choose_seed(cfg)
+        seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         seed_for(seed, BUILD)
 
         self.trained = self.build_model(cfg)
@@ -188,7 +186,10 @@ class Trainer(DefaultTrainer):
         self.data_loader.first = self.start_iter * step.parts
         if comm.is_main_process():
             save_record(self.cfg.OUTPUT_DIR, seed=step.seed, first_step=self.start_iter)
-        self._make_up_for_final_checkpoint()
+        final = os.path.join(self.cfg.OUTPUT_DIR, "model_final.pth")
+        if self.start_iter >= self.max_iter and not os.path.exists(final):
+            # The run was killed between the checkpoint of its last step and this one.
+            self.checkpointer.save("model_final", iteration=self.iter)
         try:
             return super().train()
         except StopTraining as reason:
@@ -196,12 +197,6 @@ class Trainer(DefaultTrainer):
             return None
         finally:
             step.end_loading()
-
-    def _make_up_for_final_checkpoint(self) -> None:
-        """Write it if the run was killed after the checkpoint of its last step, and before it."""
-        final = os.path.join(self.cfg.OUTPUT_DIR, "model_final.pth")
-        if self.start_iter >= self.max_iter and not os.path.exists(final):
-            self.checkpointer.save("model_final", iteration=self.iter)
 
     @classmethod
     def build_optimizer(cls, cfg, model):
@@ -305,12 +300,7 @@ class Trainer(DefaultTrainer):
         folder = os.path.join(cfg.OUTPUT_DIR, "inference_TTA")
         evaluators = [cls.build_evaluator(cfg, name, folder) for name in cfg.DATASETS.TEST]
         metrics = cls.test(cfg, model, evaluators, folder)
-        return OrderedDict((f"{name}_TTA", values) for name, values in metrics.items())
-
-
-def choose_seed(cfg: CfgNode) -> int:
-    """Take SEED, or draw one if it is negative; it is the same for all processes."""
-    return cfg.SEED if cfg.SEED >= 0 else comm.all_gather(secrets.randbits(31))[0]
+        return {f"{name}_TTA": values for name, values in metrics.items()}
 
 
 def best_metric(cfg: CfgNode) -> str:
