@@ -10,7 +10,8 @@ import pytest
 from test_distributed import command
 from torch.multiprocessing import start_processes
 
-from scnet.engine import argument_parser, launch
+from scnet.engine import launch
+from scnet_tools.train_net import argument_parser
 
 module = sys.modules["scnet.engine.launch"]
 fork = multiprocessing.get_context("fork")

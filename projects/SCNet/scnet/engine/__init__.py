@@ -1,5 +1,5 @@
 """Training and evaluation, on Detectron2's ``DefaultTrainer`` and ``COCOEvaluator``."""
 
 from .launch import launch
-from .setup import argument_parser, configure_data, setup
+from .setup import configure_data, setup
 from .trainer import Trainer, load_for_evaluation

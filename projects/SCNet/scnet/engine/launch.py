@@ -8,12 +8,11 @@ from argparse import Namespace
 from contextlib import contextmanager
 from typing import Callable
 
+from detectron2.engine import default_argument_parser
 from detectron2.engine import launch as spawn
 from detectron2.engine.launch import _distributed_worker
 from torch.distributed import is_torchelastic_launched
 from torch.multiprocessing import ProcessExitedException
-
-from .setup import argument_parser
 
 
 def launch(main: Callable[[Namespace], object], args: Namespace) -> None:
@@ -25,7 +24,7 @@ def launch(main: Callable[[Namespace], object], args: Namespace) -> None:
 
     Args:
         main: can be pickled.
-        args: of :func:`argument_parser`.
+        args: of Detectron2's ``default_argument_parser``, and perhaps more.
 
     Raises:
         SystemExit: the arguments contradict each other or torchrun (status 2); or a process has
@@ -70,7 +69,7 @@ def check_arguments(args: Namespace) -> None:
     Raises:
         SystemExit: with status 2.
     """
-    parser = argument_parser()
+    parser = default_argument_parser()
     if not is_torchelastic_launched():
         if args.num_machines > 1 and args.dist_url in ("auto", parser.get_default("dist_url")):
             parser.error(
