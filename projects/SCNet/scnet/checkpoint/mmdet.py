@@ -6,7 +6,7 @@ either direction.
 """
 
 import functools
-from typing import Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Optional, Tuple, TypeGuard
 
 import torch
 from detectron2.config import CfgNode
@@ -190,7 +190,7 @@ def convert_to_mmdet_checkpoint(path: str, allow_pickle: bool = False) -> Dict[s
     return {"state_dict": convert_to_mmdet_state_dict(model), "meta": meta}
 
 
-def _are_weights(state_dict: object) -> bool:
+def _are_weights(state_dict: object) -> TypeGuard[Dict[str, Tensor]]:
     """Whether it is a dict of tensors with something in it."""
     return (
         isinstance(state_dict, dict)

@@ -55,16 +55,20 @@ def iou_distribution(
     """
     seed_all_rng(cfg.SEED if cfg.SEED >= 0 else None)
     model = load_for_evaluation(cfg)
+    if not isinstance(model, SCNet):
+        raise ValueError(
+            "MODEL.META_ARCHITECTURE is not SCNet, so there is no mask branch of ours."
+        )
     if not model.roi_heads.mask_on:
         raise ValueError("The model has no mask branch (MODEL.MASK_ON False).")
     # Inference first: batch norm whose statistics are not frozen changes them in training mode.
     loaders = [Trainer.build_test_loader(cfg, name) for name in cfg.DATASETS.TEST]
-    images = islice((batch for loader in loaders for batch in loader), num_images)
-    images = tqdm(images, "Inference", num_images, unit="image")
+    tests = islice((batch for loader in loaders for batch in loader), num_images)
+    images = tqdm(tests, "Inference", num_images, unit="image")
     inference = inference_ious(model, images, ground_truth(cfg.DATASETS.TEST))
     num_batches = -(-num_images // cfg.SOLVER.IMS_PER_BATCH)
-    batches = islice(Trainer.build_train_loader(cfg), num_batches)
-    batches = tqdm(batches, "Training samples", num_batches, unit="batch")
+    trains = islice(Trainer.build_train_loader(cfg), num_batches)
+    batches = tqdm(trains, "Training samples", num_batches, unit="batch")
     ious = {**training_ious(model, batches, with_appended), INFERENCE: inference}
     return save(ious, Path(folder))
 
@@ -128,7 +132,9 @@ def training_ious(
 
 
 @torch.no_grad()
-def inference_ious(model: nn.Module, loader, objects: Dict[str, Boxes]) -> np.ndarray:
+def inference_ious(
+    model: SCNet, loader: Iterable[List[Dict]], objects: Dict[str, Boxes]
+) -> np.ndarray:
     """The largest IoU of each final box with an object of its image.
 
     Args:
@@ -150,11 +156,11 @@ def inference_ious(model: nn.Module, loader, objects: Dict[str, Boxes]) -> np.nd
                     ious.append(pairwise_iou(boxes, truth).max(dim=1).values.numpy())
     finally:
         model.roi_heads.mask_on = mask_on
-    ious = np.concatenate(ious)
-    return ious[ious >= LOWEST]
+    all_ious = np.concatenate(ious)
+    return all_ious[all_ious >= LOWEST]
 
 
-def ground_truth(names: List[str]) -> Dict[str, Boxes]:
+def ground_truth(names: Iterable[str]) -> Dict[str, Boxes]:
     """File name -> boxes of the objects that are no crowd, in pixels of the original image."""
     objects = {}
     for record in (r for name in names for r in DatasetCatalog.get(name)):
@@ -189,7 +195,7 @@ def save(ious: Dict[str, np.ndarray], folder: Path) -> str:
         writer = csv.writer(f)
         writer.writerow(["from", "to", *histograms])
         writer.writerows(zip(edges[:-1].round(2), edges[1:].round(2), *histograms.values()))
-    np.savez_compressed(folder / "ious.npz", **ious)
+    np.savez_compressed(folder / "ious.npz", **ious)  # type: ignore[arg-type]
     below = {name: percent_below(values) for name, values in ious.items()}
     with open(folder / "below.json", "w") as f:
         json.dump({name: dict(zip(map(str, THRESHOLDS), v)) for name, v in below.items()}, f)

@@ -9,7 +9,7 @@ from math import nan
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
-from typing import Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import torch
 from detectron2.modeling import GeneralizedRCNN, build_model
@@ -218,7 +218,7 @@ def watch_parts(model: GeneralizedRCNN, watch: Stopwatch) -> Iterator[RemovableH
     # The masks begin where regions are pooled once more after the last box stage.
     predictors = heads.box_predictor
     last = predictors[-1] if isinstance(predictors, nn.ModuleList) else predictors
-    boxes_done = []
+    boxes_done: List[bool] = []
     yield heads.register_forward_pre_hook(lambda *_: boxes_done.clear())
     yield last.register_forward_hook(lambda *_: boxes_done.append(True))
     for module in heads.modules():
@@ -283,7 +283,7 @@ def device_name(device: str) -> str:
     return f"cpu ({names[0] if names else 'of unknown make'})"
 
 
-def summarize(rounds: List[Dict[str, float]]) -> Dict[str, float]:
+def summarize(rounds: Sequence[Dict[str, float]]) -> Dict[str, float]:
     """Medians of the results of :func:`run_once`, "other" than the parts, "min" and "max"."""
     row = {key: median(r[key] for r in rounds) for key in rounds[0]}
     row["other"] = row["total"] - sum(row[part] for part in PARTS)
@@ -295,9 +295,9 @@ def measure(settings: Settings) -> List[Dict]:
     """The rows of the table: column -> value."""
     jobs = list(zip(settings.config_files, settings.weights))
     memory = []  # before there are models here: in Linux a process takes on its parent's peak
-    for job in tqdm(jobs, desc="Memory", unit="config"):
+    for file, weights in tqdm(jobs, desc="Memory", unit="config"):
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            memory.append(pool.submit(peak_memory, *job, settings).result())
+            memory.append(pool.submit(peak_memory, file, weights, settings).result())
     models = [make_model(*job, settings) for job in jobs]
     batches = [make_batch(model.input_format, settings) for model in models]
     flops = [count_flops(model, batch) / 1e9 for model, batch in zip(models, batches)]
@@ -311,9 +311,9 @@ def measure(settings: Settings) -> List[Dict]:
         results = [run_once(model, batch) for model, batch in zip(models, batches)]
         rounds.append([{**result, "limit": limit} for result, limit in zip(results, limits)])
     rows: List[Dict] = []
-    for k, results in enumerate(zip(*rounds[settings.warmup :])):
+    for k, of_config in enumerate(zip(*rounds[settings.warmup :])):
         name = Path(settings.config_files[k]).stem
-        row = {"config": name, **summarize(results), "MiB": memory[k]}
+        row: Dict[str, Any] = {"config": name, **summarize(of_config), "MiB": memory[k]}
         row["speed"] = (rows[0] if rows else row)["total"] / row["total"]
         row["parameters"] = parameters[k] / 1e6
         row["GFLOPs"] = flops[k]

@@ -69,7 +69,8 @@ def check_datasets(
     rows = [[x, *(s.objects[x] for s in summaries.values())] for x in classes]
     lines += ["", tabulate(rows, ["objects of class", *sets], tablefmt="github"), ""]
 
-    sheets, seen = {}, {}
+    sheets: Dict[str, List[Dict]] = {}
+    seen: Dict[bytes, str] = {}
     for name in sets:
         records = load_usable(name, report)
         mapper = SCNetDatasetMapper(cfg, name in cfg.DATASETS.TRAIN)
