@@ -10,7 +10,7 @@ import pytest
 
 from helpers import REPOSITORY
 from scnet import get_cfg
-from scnet.engine import argument_parser
+from scnet_tools.train_net import argument_parser
 
 DOCUMENTS = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
 TOOLS = REPOSITORY / "projects/SCNet/tools"
@@ -28,7 +28,7 @@ def parse(words):
     script, *arguments = words
     if script == "train_net.py":
         return argument_parser().parse_args(arguments)
-    tool = importlib.import_module(Path(script).stem)
+    tool = importlib.import_module(f"scnet_tools.{Path(script).stem}")
     assert (REPOSITORY / script).samefile(tool.__file__)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", words)

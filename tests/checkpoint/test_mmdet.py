@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import sys
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from scnet import convert_mmdet_state_dict, convert_to_mmdet_state_dict
 from scnet.checkpoint import zoo
 from scnet.checkpoint.mmdet import BACKBONES, FAMILIES, architecture_cfg, find_cfg
 from scnet.modeling import class_metadata
+from scnet_tools import convert_mmdet_checkpoint as convert_tool
 
 TOOL = "projects/SCNet/tools/convert_mmdet_checkpoint.py"
 
@@ -162,6 +164,30 @@ def test_tool_refuses_what_it_should(run, weights, tmp_path):
         pickle.dump([1], f)
     result = run(TOOL, source, tmp_path / "c.pth", check=False)
     assert result.returncode != 0 and "Traceback" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"PK damaged", "'.*a.pth' is truncated, damaged"),
+        ([1], "'.*a.pth' holds no 'model' of tensors"),
+        ({"state_dict": {"x": torch.zeros(1)}}, "'.*a.pth' holds no 'model'.*without --reverse"),
+        ({"model": {}}, "holds no 'model'"),
+        ({"model": {"x": 1}}, "holds no 'model'"),
+        ({"model": {"x": torch.zeros(1)}}, "none of the mask heads"),
+        ({"model": RunsCode()}, "holds more than tensors.*add --allow-pickle"),
+    ],
+)
+def test_what_cannot_go_back_is_named(tmp_path, monkeypatch, content, message):
+    source, target = tmp_path / "a.pth", tmp_path / "b.pth"
+    if isinstance(content, bytes):
+        source.write_bytes(content)
+    else:
+        torch.save(content, source)
+    monkeypatch.setattr(sys, "argv", [TOOL, "--reverse", str(source), str(target)])
+    with pytest.raises(SystemExit, match=f"^convert_mmdet_checkpoint.py: .*{message}"):
+        convert_tool.main()
+    assert list(tmp_path.iterdir()) == [source]
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from PIL import Image
 from helpers import TINY, CocoSet
 from scnet import configure_for_datasets, get_cfg, get_config_file, register_coco_json
 from scnet.data.own_data import register_datasets
-from scnet.engine import Trainer, argument_parser, setup
+from scnet.engine import Trainer, setup
 from scnet.engine.output_dir import changed_keys
+from scnet_tools.train_net import argument_parser
 
 
 @pytest.fixture

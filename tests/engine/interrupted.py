@@ -18,7 +18,8 @@ from detectron2.engine import HookBase
 
 from helpers import TINY
 from scnet import get_config_file
-from scnet.engine import Trainer, argument_parser, setup
+from scnet.engine import Trainer, setup
+from scnet_tools.train_net import argument_parser
 
 STEPS = 12
 OPTIONS = [

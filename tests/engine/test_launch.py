@@ -12,7 +12,8 @@ from detectron2.utils import comm
 from torch.multiprocessing import start_processes
 
 from helpers import command, free_port
-from scnet.engine import argument_parser, launch
+from scnet.engine import launch
+from scnet_tools.train_net import argument_parser
 
 module = sys.modules["scnet.engine.launch"]
 fork = multiprocessing.get_context("fork")

@@ -4,15 +4,14 @@ import sys
 from argparse import Namespace
 from itertools import count
 
-import benchmark
 import cv2
 import numpy as np
 import pytest
 import torch
-from detectron2.modeling import GeneralizedRCNN
 
 from helpers import REPOSITORY, TINY
 from scnet import get_cfg, get_config_file
+from scnet.inference import benchmark
 
 SCRIPT = "projects/SCNet/tools/benchmark.py"
 CONFIG = "projects/SCNet/configs/quickstart.yaml"
@@ -135,29 +134,29 @@ def ticks(monkeypatch):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
-@pytest.mark.parametrize("name, context, boxes", [("quickstart", 1, 2), ("detectron2", 0, 1)])
-def test_each_part_is_timed_once(cfgs, make_model, ticks, batch_size, name, context, boxes):
+@pytest.mark.parametrize("name", ["quickstart", "per_stage", "detectron2"])
+def test_each_part_is_timed_once(cfgs, make_model, ticks, batch_size, name):
     batch = benchmark.make_batch("BGR", Namespace(size=(64, 96), batch_size=batch_size, input=None))
     result = benchmark.run_once(make_model(cfgs[name]).eval(), batch)
     assert result.pop("detections") == 5  # per image, like the seconds
-    calls = {"backbone": 1, "RPN": 1, "context": context, "boxes": boxes, "masks": 1}
-    calls["post-processing"] = 1
-    # A second per call; the total has a second before, between and after all readings.
-    calls["total"] = 2 * sum(calls.values()) + 1
-    assert result == {part: seconds / batch_size for part, seconds in calls.items()}
+    seconds = dict.fromkeys(PARTS, 1)  # one between two readings of the clock
+    if name == "detectron2":
+        seconds["context"] = 0
+    seconds["total"] = sum(seconds.values()) + 1  # before the backbone the image is normalized
+    assert result == {part: s / batch_size for part, s in seconds.items()}
 
 
-def test_the_model_is_left_as_it_was(tiny_cfg, make_model, monkeypatch):
+def test_the_model_is_left_as_it_was(tiny_cfg, make_model):
     def predict():
         with torch.no_grad():
             return model(batch)[0]["instances"]
 
+    def hooks():
+        return [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()]
+
     model = make_model(tiny_cfg).eval()
     batch = benchmark.make_batch("BGR", Namespace(size=(64, 96), batch_size=1, input=None))
-    owners = [model, model.backbone, model.proposal_generator, model.roi_heads]
-    names = [set(vars(owner)) for owner in owners]
-    static = vars(GeneralizedRCNN)["_postprocess"]
-    before = predict()
+    hooks_before, before = hooks(), predict()
     benchmark.run_once(model, batch)
     after = predict()
     assert torch.equal(before.pred_boxes.tensor, after.pred_boxes.tensor)
@@ -165,8 +164,32 @@ def test_the_model_is_left_as_it_was(tiny_cfg, make_model, monkeypatch):
     assert torch.equal(before.pred_masks, after.pred_masks)
     with pytest.raises(KeyError):  # also when it fails
         benchmark.run_once(model, [{"height": 64, "width": 96}])
-    assert [set(vars(owner)) for owner in owners] == names
-    assert vars(GeneralizedRCNN)["_postprocess"] is static
+    assert hooks() == hooks_before
+
+
+def test_the_parts_are_what_they_are_called(tiny_cfg, make_model, monkeypatch):
+    """A module that takes a second longer makes its part longer by a second, and no other."""
+    now = [0.0]
+    monkeypatch.setattr(benchmark, "clock", lambda device: now[0])
+    model = make_model(tiny_cfg).eval()
+    batch = benchmark.make_batch("BGR", Namespace(size=(64, 96), batch_size=1, input=None))
+    heads = model.roi_heads
+    modules = {
+        "backbone": model.backbone.bottom_up,
+        "context": model.global_context_head.classifier,
+        "RPN": model.proposal_generator.rpn_head,
+        "boxes": heads.box_predictor[-1],
+        "masks": heads.mask_branch.relays[0],
+    }
+
+    def slow(*_):
+        now[0] += 1
+
+    for part, module in modules.items():
+        with module.register_forward_hook(slow):
+            seconds = benchmark.run_once(model, batch)
+        assert {p for p in PARTS if seconds[p]} == {part}
+        assert seconds[part] == seconds["total"] == 1
 
 
 def test_medians_of_the_rounds():

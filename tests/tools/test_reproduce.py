@@ -4,11 +4,12 @@ import shlex
 import sys
 
 import pytest
-import reproduce as tool
 import yaml
 
 from helpers import TINY
 from scnet.config import CONFIG_DIR
+from scnet_tools import paper_runs as tool
+from scnet_tools import reproduce
 
 SCRIPT = "projects/SCNet/tools/reproduce.py"
 METRICS = {"AP": 10.0, "AP50": 20.0, "AP75": 30.0, "APs": 1.0, "APm": 2.0, "APl": float("nan")}
@@ -18,7 +19,7 @@ METRICS = {"AP": 10.0, "AP50": 20.0, "AP75": 30.0, "APs": 1.0, "APm": 2.0, "APl"
 def dry_run(monkeypatch):
     def dry_run(*args):
         monkeypatch.setattr(sys, "argv", ["reproduce.py", *map(str, args), "--dry-run"])
-        tool.main()
+        reproduce.main()
 
     return dry_run
 
@@ -30,7 +31,7 @@ def commands(dry_run, capsys):
     def commands(*args):
         dry_run(*args)
         out = capsys.readouterr().out
-        lines = [shlex.split(x) for x in out.splitlines() if "train_net.py" in x]
+        lines = [shlex.split(x) for x in out.splitlines() if "train_net" in x]
         parsed = []
         for line in lines:
             start = line.index("--config-file")
@@ -105,7 +106,7 @@ def test_what_does_not_go_together_is_refused(dry_run):
         ("3", "--rows", "4"): "rows 1 to 3",
         ("3", "--weights", "a.pth"): "1 files for 3 rows",
     }.items():
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(SystemExit, match=f"reproduce.py: .*{message}"):
             dry_run(*args)
 
 

@@ -11,6 +11,8 @@ from .inference import Predictor
 from .inference.optimize import optimize_for_inference
 from .modeling import SCNet, SCNetROIHeads
 
+__version__ = "0.1.0"
+
 __all__ = [
     "Predictor",
     "SCNet",

@@ -7,7 +7,10 @@ import torch
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg as get_detectron2_cfg
 
+# The shipped configs lie beside the package in the repository, and inside it in a wheel.
 CONFIG_DIR = Path(__file__).parent / "configs"
+if not CONFIG_DIR.is_dir():
+    CONFIG_DIR = Path(__file__).parents[1] / "configs"
 
 
 def add_scnet_config(cfg: CN) -> None:

@@ -1,7 +1,6 @@
-"""What the tools that draw pictures share: arguments, pictures and files."""
+"""Pictures of what models find and of what data sets say."""
 
 import os
-from argparse import REMAINDER, ArgumentParser
 from functools import lru_cache
 from typing import Dict, List, Optional, Sequence, Union
 
@@ -18,46 +17,6 @@ MIN_PICTURE_SIDE = 512  # pixels; pictures of smaller images are enlarged
 COLORS = colormap(rgb=True, maximum=1)
 CAPTION_HEIGHT = 32  # pixels
 MARGIN = 4  # pixels, left and right of each panel
-
-
-INPUTS = "images, folders of images, patterns such as 'a/*.jpg', names of registered data sets"
-
-
-def add_arguments(
-    parser: ArgumentParser, inputs: str = INPUTS, output_required: bool = True
-) -> None:
-    """Add --input, --output, --threshold, --limit, --overwrite and --opts.
-
-    Args:
-        inputs: what --input may be.
-        output_required: False lets --output be left out.
-    """
-    parser.add_argument("--input", required=True, nargs="+", help=inputs)
-    parser.add_argument(
-        "--output", required=output_required, metavar="FOLDER", help="where pictures go"
-    )
-    parser.add_argument(
-        "--threshold", type=float, default=0.5, help="lowest score drawn (%(default)s)"
-    )
-    parser.add_argument("--limit", type=int, help="stop after this many images")
-    parser.add_argument("--overwrite", action="store_true", help="replace pictures that exist")
-    parser.add_argument(
-        "--opts", nargs=REMAINDER, default=[], help="KEY VALUE pairs for the config, last"
-    )
-
-
-def refuse_to_replace(paths: Sequence[str]) -> None:
-    """Make sure that none of the files is there.
-
-    Raises:
-        FileExistsError: one is.
-    """
-    existing = [path for path in paths if os.path.exists(path)]
-    if existing:
-        raise FileExistsError(
-            f"'{existing[0]}' and {len(existing) - 1} more exist already. Choose another place, or "
-            "add --overwrite."
-        )
 
 
 @lru_cache(maxsize=64)  # images of one width share their captions

@@ -4,48 +4,40 @@
 python projects/SCNet/tools/convert_mmdet_checkpoint.py SRC DST
 """
 
-import argparse
 import os
-import sys
+from argparse import Namespace
 
-import torch
-
-from scnet.checkpoint.mmdet import convert_mmdet_checkpoint, convert_to_mmdet_checkpoint
+from scnet_tools.arguments import make_parser, mistakes_in_one_line
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("source", metavar="SRC", help="the checkpoint to convert")
-    parser.add_argument("target", metavar="DST", help="the file to write; it must not exist")
-    parser.add_argument("--reverse", action="store_true", help="from Detectron2 to OpenMMLab")
-    parser.add_argument(
-        "--allow-pickle",
-        action="store_true",
-        help="read files that may run any code while they are read",
-    )
+def parse_args() -> Namespace:
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("source", metavar="SRC", help="the checkpoint to convert")
+    add("target", metavar="DST", help="the file to write; it must not exist")
+    add("--reverse", action="store_true", help="from Detectron2 to OpenMMLab")
+    add("--allow-pickle", action="store_true", help="read files that may run any code thereby")
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    if os.path.exists(args.target):
-        raise FileExistsError(f"'{args.target}' exists already.")
+    import torch
 
-    if args.reverse:
-        content = torch.load(args.source, map_location="cpu", weights_only=not args.allow_pickle)
-        converted = convert_to_mmdet_checkpoint(content)
-    else:
-        converted = convert_mmdet_checkpoint(args.source, args.allow_pickle)
-    temporary = args.target + ".part"
-    torch.save(converted, temporary)
-    os.replace(temporary, args.target)
+    from scnet.checkpoint.mmdet import convert_mmdet_checkpoint, convert_to_mmdet_checkpoint
+
+    convert = convert_to_mmdet_checkpoint if args.reverse else convert_mmdet_checkpoint
+    with mistakes_in_one_line():
+        if os.path.exists(args.target):
+            raise FileExistsError(f"'{args.target}' exists already.")
+        if not os.path.isdir(os.path.dirname(args.target) or "."):
+            raise FileNotFoundError(f"The folder of '{args.target}' does not exist.")
+        converted = convert(args.source, args.allow_pickle)
+        temporary = args.target + ".part"
+        torch.save(converted, temporary)
+        os.replace(temporary, args.target)
     print(f"{args.target}: {len(next(iter(converted.values())))} tensors")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError) as error:
-        sys.exit(f"convert_mmdet_checkpoint.py: {error}")
+    main()

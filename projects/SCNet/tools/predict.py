@@ -9,51 +9,41 @@ r"""Find objects in images, videos and what a camera sees: pictures, json, masks
 With --weights the config is by default the config.yaml beside them.
 """
 
-import argparse
-import sys
-from contextlib import ExitStack
-from itertools import islice, tee
-from typing import List, Optional, Sequence
+from argparse import Namespace
 
-from detectron2.data import MetadataCatalog
-from tqdm import tqdm
-
-from scnet import Predictor, visualization
-from scnet.config import read_cfg
-from scnet.inference.inputs import Input, InputImage, find_inputs, frames_of
-from scnet.inference.outputs import CocoResults, LabelMaps, Pictures, Writer
-from scnet.inference.predictor import find_cfg
-
-INPUTS = f"{visualization.INPUTS}; videos; the number of a camera, which Ctrl-C ends"
+from scnet_tools.arguments import INPUTS, add_drawing_arguments, make_parser, mistakes_in_one_line
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--config-file", metavar="FILE")
-    parser.add_argument("--weights", metavar="FILE", help="in place of the config's MODEL.WEIGHTS")
-    visualization.add_arguments(parser, INPUTS, output_required=False)
-    parser.add_argument("--json", metavar="FILE", help="where results in COCO format go")
-    parser.add_argument(
+def parse_args() -> Namespace:
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("--config-file", metavar="FILE")
+    add("--weights", metavar="FILE", help="in place of the config's MODEL.WEIGHTS")
+    inputs = f"{INPUTS}; videos; the number of a camera, which Ctrl-C ends"
+    add_drawing_arguments(parser, inputs, output_required=False)
+    add("--json", metavar="FILE", help="where results in COCO format go")
+    add(
         "--annotations",
         metavar="FILE",
         help="COCO json whose ids of images and categories --json has; by default that of the "
         "data set, if the input is one",
     )
-    parser.add_argument("--masks", metavar="FOLDER", help="where a PNG of labels per image goes")
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="the only ones to look for")
-    parser.add_argument(
-        "--batch-size", type=int, default=1, help="images predicted at a time (%(default)s)"
-    )
+    add("--masks", metavar="FOLDER", help="where a PNG of labels per image goes")
+    add("--classes", nargs="+", metavar="NAME", help="the only ones to look for")
+    add("--batch-size", type=int, default=1, help="images predicted at a time (%(default)s)")
     return parser.parse_args()
 
 
-def make_predictor(args: argparse.Namespace) -> Predictor:
-    """
+def make_predictor(args: Namespace):
+    """The predictor that the arguments name.
+
     Raises:
-        ValueError: there are no weights; or see :class:`Predictor`.
+        ValueError: there are no weights; or see :class:`scnet.Predictor`.
     """
+    from scnet import Predictor
+    from scnet.config import read_cfg
+    from scnet.inference.predictor import find_cfg
+
     if args.config_file:
         cfg = read_cfg(args.config_file, args.opts)
     else:
@@ -74,64 +64,24 @@ def make_predictor(args: argparse.Namespace) -> Predictor:
     )
 
 
-def annotations_of(inputs: Sequence[Input]) -> Optional[str]:
-    """The json of the data set that the inputs are; None if they are none, or several."""
-    sets = {x.dataset if isinstance(x, InputImage) else None for x in inputs}
-    name = sets.pop() if len(sets) == 1 else None
-    return MetadataCatalog.get(name).get("json_file") if name else None
-
-
-def make_writers(
-    args: argparse.Namespace, inputs: Sequence[Input], names: List[str]
-) -> List[Writer]:
-    """What the arguments ask for.
-
-    Raises:
-        ValueError: nothing; or see :class:`CocoResults`.
-    """
-    writers: List[Writer] = []
-    if args.output:
-        writers.append(Pictures(args.output, names))
-    if args.masks:
-        writers.append(LabelMaps(args.masks))
-    if args.json:
-        writers.append(CocoResults(args.json, names, args.annotations or annotations_of(inputs)))
-    if not writers:
-        raise ValueError("Nothing to write. Give --output, --json or --masks.")
-    return writers
-
-
 def main() -> None:
     args = parse_args()
-    if args.limit is not None and args.limit < 1:
-        raise ValueError("--limit must be 1 or more.")
-    predictor = make_predictor(args)
-    inputs = find_inputs(args.input)[: args.limit]
-    writers = make_writers(args, inputs, predictor.names)
-    if not args.overwrite:
-        visualization.refuse_to_replace([path for w in writers for path in w.paths(inputs)])
+    from scnet.inference.predict_files import predict_files
 
-    counts = [x.count() for x in inputs]
-    total = None if None in counts else min(sum(counts), args.limit or sum(counts))
-    frames, ahead = tee(islice(frames_of(inputs), args.limit))
-    found = zip(frames, predictor.stream(ahead))
-    done = 0
-    with ExitStack() as stack:
-        for writer in writers:
-            stack.enter_context(writer)
-        try:
-            for frame, instances in tqdm(found, "Predicting", total, unit="image"):
-                for writer in writers:
-                    writer.write(frame, instances)
-                done += 1
-        except KeyboardInterrupt:
-            print("Stopped.")
+    with mistakes_in_one_line():
+        done = predict_files(
+            make_predictor(args),
+            args.input,
+            pictures=args.output,
+            results=args.json,
+            annotations=args.annotations,
+            masks=args.masks,
+            limit=args.limit,
+            overwrite=args.overwrite,
+        )
     for path in filter(None, (args.output, args.masks, args.json)):
         print(f"{done} images in {path}")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except (OSError, ValueError) as error:
-        sys.exit(f"predict.py: {error}")
+    main()

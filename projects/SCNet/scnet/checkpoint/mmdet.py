@@ -6,8 +6,7 @@ either direction.
 """
 
 import functools
-import pickle
-from typing import Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Optional, Tuple, TypeGuard
 
 import torch
 from detectron2.config import CfgNode
@@ -16,7 +15,10 @@ from torch import Tensor
 
 from ..config import get_config_file, read_cfg
 from ..modeling import class_metadata
+from .reading import read_torch
 from .resnet import resnet_modules
+
+TRUST = "If you trust where it comes from, add --allow-pickle."
 
 NUM_STAGES = 3
 NUM_LEVELS = 5  # P2 to P6
@@ -147,12 +149,12 @@ def convert_mmdet_checkpoint(path: str, allow_pickle: bool = False) -> Dict[str,
             can run any code while it is read: only for files that you trust.
 
     Raises:
-        ValueError: the file needs ``allow_pickle``, it holds no weights, or they do not fit, see
-            :func:`convert_mmdet_state_dict`.
+        ValueError: the file needs ``allow_pickle``, it is damaged or holds no weights, or they do
+            not fit, see :func:`convert_mmdet_state_dict`.
     """
-    content = _read(path, allow_pickle)
-    state_dict = content.get("state_dict", content) if isinstance(content, dict) else {}
-    if not state_dict or not all(isinstance(value, Tensor) for value in state_dict.values()):
+    content = read_torch(path, allow_pickle, TRUST)
+    state_dict = content.get("state_dict", content) if isinstance(content, dict) else None
+    if not _are_weights(state_dict):
         raise ValueError(f"'{path}' holds no 'state_dict' of tensors.")
     state_dict = {key.removeprefix("module."): value for key, value in state_dict.items()}
     model = convert_mmdet_state_dict(state_dict)
@@ -165,27 +167,36 @@ def convert_mmdet_checkpoint(path: str, allow_pickle: bool = False) -> Dict[str,
     return {"model": model}
 
 
-def convert_to_mmdet_checkpoint(content: Dict[str, Dict]) -> Dict[str, Dict]:
-    """The inverse of :func:`convert_mmdet_checkpoint`, for the content of a file.
+def convert_to_mmdet_checkpoint(path: str, allow_pickle: bool = False) -> Dict[str, Dict]:
+    """The inverse of :func:`convert_mmdet_checkpoint`.
+
+    Args:
+        path: a checkpoint of ours, a file with a ``model``.
+        allow_pickle: see :func:`convert_mmdet_checkpoint`.
 
     Raises:
-        ValueError: see :func:`convert_to_mmdet_state_dict`.
+        ValueError: the file needs ``allow_pickle``, it is damaged or holds no model, or see
+            :func:`convert_to_mmdet_state_dict`.
     """
-    model = dict(content["model"])
+    content = read_torch(path, allow_pickle, TRUST)
+    model = content.get("model") if isinstance(content, dict) else None
+    if not _are_weights(model):
+        raise ValueError(
+            f"'{path}' holds no 'model' of tensors, so it is no checkpoint of Detectron2. From "
+            "OpenMMLab's to Detectron2's it goes without --reverse."
+        )
     names = model.pop(class_metadata.KEY, None)
     meta = {} if names is None else {"CLASSES": class_metadata.decode(names).thing_classes}
     return {"state_dict": convert_to_mmdet_state_dict(model), "meta": meta}
 
 
-def _read(path: str, allow_pickle: bool):
-    try:
-        return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
-    except pickle.UnpicklingError as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"'{path}' cannot be read as plain weights ({reason}). It may run any code while it "
-            "is read. If you trust where it comes from, allow that with --allow-pickle."
-        ) from error
+def _are_weights(state_dict: object) -> TypeGuard[Dict[str, Tensor]]:
+    """Whether it is a dict of tensors with something in it."""
+    return (
+        isinstance(state_dict, dict)
+        and len(state_dict) > 0
+        and all(isinstance(value, Tensor) for value in state_dict.values())
+    )
 
 
 def convert_to_mmdet_state_dict(state_dict: Dict[str, Tensor]) -> Dict[str, Tensor]:

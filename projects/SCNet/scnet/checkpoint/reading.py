@@ -61,12 +61,13 @@ def read_pickle(path: str, trusted: bool = False) -> Any:
             ) from error
 
 
-def read_torch(path: str, trusted: bool = False) -> Any:
+def read_torch(path: str, trusted: bool = False, trust: str = TRUST) -> Any:
     """The content of a file of ``torch.save``, on the CPU.
 
     Args:
         path: of the file.
         trusted: let it hold, and so run, anything.
+        trust: the sentence that says how to trust a file.
 
     Raises:
         ValueError: the file is damaged, or holds more than tensors and plain values and is not
@@ -81,7 +82,7 @@ def read_torch(path: str, trusted: bool = False) -> Any:
             if more and not trusted:
                 raise ValueError(
                     f"'{path}' holds more than tensors and plain values ({more[1]}), and may run "
-                    f"any code while it is read. {TRUST}"
+                    f"any code while it is read. {trust}"
                 ) from error
             reason = (str(error) or "it ends too early").splitlines()[0]
             raise ValueError(

@@ -2,7 +2,7 @@
 
 import os
 from difflib import get_close_matches
-from typing import Dict, List, Optional, Sequence
+from typing import List, Mapping, Optional, Sequence
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
@@ -43,7 +43,7 @@ def configure_for_datasets(
 
 def decide(
     cfg: CfgNode,
-    summaries: Dict[str, Optional[CocoSummary]],
+    summaries: Mapping[str, Optional[CocoSummary]],
     train: Sequence[str],
     keep: Sequence[str] = (),
 ) -> List[str]:
@@ -116,7 +116,7 @@ def describe(name: str, found: CocoSummary) -> str:
 
 
 def check_sets(
-    summaries: Dict[str, Optional[CocoSummary]],
+    summaries: Mapping[str, Optional[CocoSummary]],
     train: Sequence[str],
     test: Sequence[str],
     masks: bool,

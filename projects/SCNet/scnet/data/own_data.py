@@ -1,7 +1,7 @@
 """One's own data: the arguments that name it, and its registration."""
 
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from typing import Dict, List, Sequence, Tuple
 
 from detectron2.config import CfgNode
@@ -9,6 +9,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .datasets.coco_json import register_coco_json, register_lazily
 
+# Arguments of the tools and the keys of DATASETS that they stand for.
 ARGUMENTS = {
     "train_json": "TRAIN_JSON",
     "train_images": "TRAIN_IMAGES",
@@ -22,25 +23,12 @@ MAPS = {
 }
 
 
-def add_data_arguments(parser: ArgumentParser) -> None:
-    """Add --train-json, --train-images, --val-json and --val-images.
-
-    They are repeated for several data sets, as what follows them may be KEY VALUE pairs.
-    """
-    group = parser.add_argument_group(
-        "own data", "in COCO format, instead of the config's; repeat them for several sets"
-    )
-    for name, help_text in (
-        ("train-json", "annotations to train on"),
-        ("train-images", "the folder of their images, one per json"),
-        ("val-json", "annotations to evaluate on"),
-        ("val-images", "the folder of their images, one per json"),
-    ):
-        group.add_argument(f"--{name}", action="append", default=[], metavar="PATH", help=help_text)
-
-
 def data_opts(args: Namespace) -> List:
-    """What :func:`add_data_arguments` has parsed, as keys and values of the config in turn."""
+    """The arguments --train-json and so on, as keys and values of the config in turn.
+
+    Args:
+        args: with the names in :data:`ARGUMENTS`; lists of paths.
+    """
     given = {f"DATASETS.{key}": tuple(getattr(args, name)) for name, key in ARGUMENTS.items()}
     return [x for key, paths in given.items() if paths for x in (key, paths)]
 

@@ -2,5 +2,5 @@
 
 from .evaluation.load_for_evaluation import load_for_evaluation
 from .launch import launch
-from .setup import argument_parser, configure_data, setup
+from .setup import configure_data, setup
 from .trainer import Trainer

@@ -26,7 +26,7 @@ def launch(main: Callable[[Namespace], object], args: Namespace) -> None:
 
     Args:
         main: can be pickled.
-        args: of :func:`scnet.engine.argument_parser`.
+        args: of Detectron2's ``default_argument_parser``, and perhaps more.
 
     Raises:
         SystemExit: the arguments contradict each other or torchrun (status 2); or a process has

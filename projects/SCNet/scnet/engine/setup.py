@@ -2,35 +2,28 @@
 
 import logging
 import os
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from typing import List, Sequence
 
 from detectron2.config import CfgNode
-from detectron2.engine import default_argument_parser, default_setup
+from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from ..config import read_cfg
 from ..data.config_from_data import check_name, configure_for_datasets, configure_semantic
-from ..data.own_data import add_data_arguments, data_opts, register_datasets
+from ..data.own_data import data_opts, register_datasets
 from .distributed import share_threads
 from .output_dir import former_config_kept, prepare_output_dir
 
 logger = logging.getLogger(__name__)
 
 
-def argument_parser() -> ArgumentParser:
-    """Make Detectron2's parser, with the arguments for one's own data."""
-    parser = default_argument_parser()
-    add_data_arguments(parser)
-    return parser
-
-
 def setup(args: Namespace) -> CfgNode:
     """Read the config, register and check the data sets that it names, set up logging.
 
     Args:
-        args: of :func:`argument_parser`.
+        args: of Detectron2's ``default_argument_parser``, and those that :func:`data_opts` takes.
 
     Returns:
         the frozen config.

@@ -1,0 +1,128 @@
+"""All checks of the data sets of a config: a report, and a contact sheet per set."""
+
+import os
+from typing import Dict, List, Optional, Sequence
+
+import cv2
+import numpy as np
+from detectron2.config import CfgNode
+from tabulate import tabulate
+from tqdm import tqdm
+
+from ... import visualization
+from ...overwrite import refuse_to_replace
+from .. import config_from_data
+from ..image import read_image
+from ..mapper import SCNetDatasetMapper
+from ..own_data import register_datasets
+from .check_images import check_images, load_usable
+from .report import Report, summary
+
+CELL = 400  # pixels, the sides of a picture in the contact sheet
+COLUMNS = 4
+
+
+def check_datasets(
+    cfg: CfgNode,
+    keep: Sequence[str] = (),
+    *,
+    folder: Optional[str] = None,
+    pictures: int = 24,
+    overwrite: bool = False,
+) -> bool:
+    """Read the data sets of a config as training would, and print what is wrong with them.
+
+    Args:
+        cfg: its DATASETS are registered, and it is changed as training would change it.
+        keep: keys that do not follow from the data.
+        folder: gets report.md and the contact sheets.
+        pictures: on each contact sheet.
+        overwrite: replace a report that exists.
+
+    Returns:
+        whether the data is fit for training.
+
+    Raises:
+        FileExistsError: there is a report, and ``overwrite`` is False.
+        ValueError: a data set is not in COCO format; or see :func:`register_datasets`.
+    """
+    if folder and not overwrite:
+        refuse_to_replace([os.path.join(folder, "report.md")])
+    register_datasets(cfg)
+    sets = list(dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
+    found = {name: config_from_data.summarize(name) for name in sets}
+    summaries = {name: s for name, s in found.items() if s is not None}
+    if len(summaries) < len(sets):
+        unknown = [name for name in sets if name not in summaries]
+        raise ValueError(f"{unknown} are no data sets in COCO format whose json file exists.")
+    report = config_from_data.check_sets(
+        summaries, cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.MODEL.MASK_ON
+    )
+    lines = ["# Report", ""]
+    try:
+        decisions = config_from_data.decide(cfg, summaries, cfg.DATASETS.TRAIN, keep)
+        lines += [f"- {x}" for x in decisions]
+    except ValueError as error:
+        report.error("config", str(error))
+
+    classes = list(dict.fromkeys(x for s in summaries.values() for x in s.classes.values()))
+    rows = [[x, *(s.objects[x] for s in summaries.values())] for x in classes]
+    lines += ["", tabulate(rows, ["objects of class", *sets], tablefmt="github"), ""]
+
+    sheets: Dict[str, List[Dict]] = {}
+    seen: Dict[bytes, str] = {}
+    for name in sets:
+        records = load_usable(name, report)
+        mapper = SCNetDatasetMapper(cfg, name in cfg.DATASETS.TRAIN)
+        checked = check_images(records, mapper, report, seen)
+        for _ in tqdm(checked, f"Reading {name}", len(records), unit="image"):
+            pass
+        sheets[name] = [r for r in records if is_drawable(r, report)]
+    for title, messages in (("Errors", report.errors), ("Notes", report.notes)):
+        lines += [f"## {title}: {sum(map(len, messages.values()))}", ""]
+        lines += [f"- {message}" for message in summary(messages)] + [""]
+    print("\n".join(lines))
+
+    if folder:
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, "report.md"), "w", encoding="utf-8") as f:
+            f.write("\n".join(lines) + "\n")
+        for name, records in sheets.items():
+            chosen = choose(records, report, pictures)
+            if chosen:
+                file_name = f"{name.replace('/', '_')}.png"
+                sheet = contact_sheet(chosen, config_from_data.classes_of(name))
+                visualization.write_rgb(os.path.join(folder, file_name), sheet)
+        print(f"The report and the pictures are in {folder}.")
+    return not any(report.errors.values())
+
+
+def contact_sheet(records: List[Dict], names: List[str]) -> np.ndarray:
+    """Images with their annotations, one picture (H, W, 3) of all."""
+    cells = []
+    for record in records:
+        pixels = read_image(record["file_name"])
+        picture = visualization.draw_ground_truth(pixels, record, names)
+        scale = CELL / max(picture.shape)
+        size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
+        cell = np.full((CELL, CELL, 3), 255, np.uint8)
+        cell[: size[1], : size[0]] = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+        cells.append(visualization.add_caption(os.path.basename(record["file_name"]), cell))
+    cells += [np.full_like(cells[0], 255)] * (-len(cells) % COLUMNS)
+    rows = [np.concatenate(cells[k : k + COLUMNS], 1) for k in range(0, len(cells), COLUMNS)]
+    return np.concatenate(rows)
+
+
+def choose(records: List[Dict], report: Report, count: int) -> List[Dict]:
+    """Images for the contact sheet: those that a message names first, then some of the others."""
+    messages = "\n".join(m for of_kind in report.notes.values() for m in of_kind)
+    named = [r for r in records if f"'{r['file_name']}'" in messages][:count]
+    others = [r for r in records if r not in named]
+    step = max(1, len(others) // max(1, count - len(named)))
+    return (named + others[::step])[:count]
+
+
+def is_drawable(record: Dict, report: Report) -> bool:
+    """Whether its image was read, and had the right size."""
+    wrong = report.errors["unreadable image"] + report.errors["wrong size"]
+    return not any(f"'{record['file_name']}'" in message for message in wrong)

@@ -1,0 +1,323 @@
+"""How fast models are, part by part, in one run and on the same images."""
+
+import json
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from math import nan
+from multiprocessing import get_context
+from pathlib import Path
+from statistics import median
+from typing import Any, Dict, Iterator, List, Optional, Sequence
+
+import torch
+from detectron2.modeling import GeneralizedRCNN, build_model
+from detectron2.modeling.poolers import ROIPooler
+from tabulate import tabulate
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.hooks import RemovableHandle
+from tqdm import tqdm
+
+from ..checkpoint import load_model
+from ..config import get_config_file, read_cfg
+from ..data import read_image
+from ..modeling.context_pooler import ContextPooler
+from ..peak_memory import peak_memory as process_memory
+from .optimize import optimize_for_inference
+
+PARTS = ("backbone", "RPN", "context", "boxes", "masks", "post-processing")
+NOTES = """
+Times: seconds per image, medians of the rounds; min and max of the total. A part lasts until the
+next one begins. Context: semantic branch and global context. Boxes: all cascade stages and
+non-maximum suppression. Masks: with feature relay. Post-processing: boxes rescaled, masks pasted.
+Other: the total less the parts; images normalized and padded. Speed: total
+of the first config / total of this one; above 1 is faster. Detections: per image. MiB: peak memory
+of a process that builds the model and runs it once (GPU: what PyTorch allocated there; CPU: its
+resident set). Parameters: millions of weights and biases, frozen ones too. GFLOPs: per image, of
+convolutions and matrix products by their definitions, a multiply-add counted as 2. Limit: seconds
+that these would take at the speed of a large matrix product, which is measured in each round.
+Of limit: limit / total; it can exceed 1 with --optimize, which computes some convolutions with
+fewer operations.
+"""
+
+
+@dataclass
+class Settings:
+    """What is measured, and how.
+
+    Attributes:
+        config_files: files, or names of shipped ones.
+        weights: one file per config; none for random weights.
+        size: height and width of the images.
+        batch_size: images per inference.
+        rounds: runs of each config that count.
+        warmup: runs before those.
+        device: "cpu" or "cuda", not MODEL.DEVICE; by default "cuda" if there is one.
+        optimize: use :func:`optimize_for_inference`.
+        dtype: for it.
+        threads: on the CPU; by default what PyTorch chooses.
+        input: an image; by default random ones.
+        opts: KEY VALUE pairs for all configs.
+
+    Raises:
+        OSError, ValueError: something would go wrong later.
+    """
+
+    config_files: List[str]
+    weights: List[str] = field(default_factory=list)
+    size: Sequence[int] = (800, 1333)
+    batch_size: int = 1
+    rounds: int = 5
+    warmup: int = 1
+    device: str = ""
+    optimize: bool = False
+    dtype: str = "float32"
+    threads: int = field(default_factory=torch.get_num_threads)
+    input: Optional[str] = None
+    opts: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        files, names = self.config_files, [Path(file).stem for file in self.config_files]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"Two configs would be '{name}' in the table. Rename one's file.")
+        self.config_files = [f if Path(f).is_file() else get_config_file(f) for f in files]
+        self.weights = self.weights or [""] * len(names)
+        if len(self.weights) != len(names):
+            raise ValueError(
+                f"--weights has {len(self.weights)} files for {len(names)} configs. Give one for "
+                "each config, in the same order."
+            )
+        has_gpu = torch.cuda.is_available()
+        self.device = self.device or ("cuda" if has_gpu else "cpu")
+        if self.device == "cuda" and not has_gpu:
+            raise ValueError("--device is cuda, but PyTorch sees no GPU here.")
+        if min(*self.size, self.batch_size, self.rounds, self.threads, self.warmup + 1) < 1:
+            raise ValueError("--size and all numbers must be 1 or more (--warmup: 0 or more).")
+        if self.dtype != "float32" and not self.optimize:
+            raise ValueError(f"--dtype {self.dtype} needs --optimize.")
+        if self.input:
+            read_image(self.input)  # fails if it is missing or no image
+
+
+def benchmark(settings: Settings, folder: Optional[str] = None) -> str:
+    """Measure, and report in Markdown.
+
+    Args:
+        folder: gets benchmark.md, the report, and benchmark.json, the numbers.
+
+    Raises:
+        FileExistsError: the folder has such files.
+    """
+    for name in ("benchmark.md", "benchmark.json"):
+        if folder and Path(folder, name).exists():
+            raise FileExistsError(f"'{folder}' has {name} already. Choose another --output.")
+    torch.set_num_threads(settings.threads)
+    rows = measure(settings)
+    height, width = settings.size
+    description = {
+        "device": f"{device_name(settings.device)}, {settings.threads} CPU threads",
+        "torch": torch.__version__,
+        "images": f"{settings.input or 'random'}, {height} x {width} (height x width)",
+        "batch size": settings.batch_size,
+        "weights": ", ".join(weights or "random" for weights in settings.weights),
+        "rounds": f"{settings.rounds}, and {settings.warmup} before to warm up",
+        "optimized": f"yes, {settings.dtype}" if settings.optimize else "no",
+        "date": time.strftime("%Y-%m-%d %H:%M"),
+    }
+    formats = ("", "g", *[".4f"] * (len(PARTS) + 4), ".0f", ".2f", ".2f", ".2f", ".4f", ".2f")
+    table = tabulate(rows, headers="keys", tablefmt="github", floatfmt=formats)
+    report = "\n".join([*(f"- {k}: {v}" for k, v in description.items()), NOTES, table])
+    if folder:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        Path(folder, "benchmark.md").write_text(report + "\n")
+        numbers = json.dumps({"settings": description, "configs": rows}, indent=2)
+        Path(folder, "benchmark.json").write_text(numbers + "\n")
+    return report
+
+
+def make_model(file: str, weights: str, settings: Settings) -> GeneralizedRCNN:
+    """The model of a config, for inference; random weights are the same at every call."""
+    cfg = read_cfg(file, settings.opts)
+    cfg.MODEL.DEVICE = settings.device
+    torch.manual_seed(0)
+    return load_model(cfg, weights) if weights else build_model(cfg).eval()
+
+
+def optimize(model: GeneralizedRCNN, settings: Settings) -> GeneralizedRCNN:
+    """The model as the settings ask for."""
+    if not settings.optimize:
+        return model
+    return optimize_for_inference(model, getattr(torch, settings.dtype))
+
+
+def make_batch(channels: str, settings: Settings) -> List[Dict]:
+    """The inputs: smooth noise, or copies of the image of the settings.
+
+    Args:
+        channels: their order, e.g. "BGR".
+    """
+    height, width = settings.size
+    torch.manual_seed(0)  # the same noise at every call
+    images = torch.randint(256, (settings.batch_size, 3, height // 32 + 2, width // 32 + 2)).float()
+    if settings.input:
+        image = torch.from_numpy(read_image(settings.input, "RGB").copy()).permute(2, 0, 1).float()
+        images = image.expand(settings.batch_size, -1, -1, -1)
+    images = F.interpolate(images, (height, width), mode="bilinear", antialias=True)
+    images = images[:, ["RGB".index(channel) for channel in channels]]
+    return [{"image": image, "height": height, "width": width} for image in images]
+
+
+def clock(device: torch.device) -> float:
+    """The time in seconds when the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+class Stopwatch:
+    """The seconds that each part of a model takes. A part lasts until another one begins."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.seconds: Dict[str, float] = {}
+        self.part: Optional[str] = None
+        self.since = 0.0
+
+    def begin(self, part: Optional[str]) -> None:
+        """Stop the part that is running, and start another one; None to stop."""
+        if part == self.part:
+            return
+        now = clock(self.device)
+        if self.part is not None:
+            self.seconds[self.part] = self.seconds.get(self.part, 0.0) + now - self.since
+        self.part, self.since = part, now
+
+
+def watch_parts(model: GeneralizedRCNN, watch: Stopwatch) -> Iterator[RemovableHandle]:
+    """Let the modules of a model, of SCNet or of Detectron2, say which part begins.
+
+    Yields:
+        the hooks that do it.
+    """
+    heads = model.roi_heads
+    for part, module in (
+        ("backbone", model.backbone),
+        ("context", getattr(model, "semantic_head", None)),  # SCNet only
+        ("context", getattr(model, "global_context_head", None)),  # SCNet only
+        ("RPN", model.proposal_generator),
+        ("boxes", heads),
+    ):
+        if module is not None:
+            yield module.register_forward_pre_hook(lambda *_, part=part: watch.begin(part))
+    yield heads.register_forward_hook(lambda *_: watch.begin("post-processing"))
+
+    # The masks begin where regions are pooled once more after the last box stage.
+    predictors = heads.box_predictor
+    last = predictors[-1] if isinstance(predictors, nn.ModuleList) else predictors
+    boxes_done: List[bool] = []
+    yield heads.register_forward_pre_hook(lambda *_: boxes_done.clear())
+    yield last.register_forward_hook(lambda *_: boxes_done.append(True))
+    for module in heads.modules():
+        if isinstance(module, (ContextPooler, ROIPooler)):
+            yield module.register_forward_pre_hook(
+                lambda *_: watch.begin("masks") if boxes_done else None
+            )
+
+
+@torch.no_grad()
+def run_once(model: GeneralizedRCNN, batch: List[Dict]) -> Dict[str, float]:
+    """Per image: the number of "detections", and the seconds in "total" and of ``PARTS``."""
+    watch = Stopwatch(model.device)
+    with ExitStack() as stack:  # takes the hooks off again, whatever happens
+        for hook in watch_parts(model, watch):
+            stack.enter_context(hook)
+        watch.begin("other")
+        outputs = model(batch)
+        watch.begin(None)
+    result = {
+        "detections": float(sum(len(output["instances"]) for output in outputs)),
+        "total": sum(watch.seconds.values()),
+        **{part: watch.seconds.get(part, 0.0) for part in PARTS},
+    }
+    return {key: value / len(batch) for key, value in result.items()}
+
+
+def peak_memory(file: str, weights: str, settings: Settings) -> float:
+    """MiB that this process needed at most, after one inference; for a process of its own."""
+    torch.set_num_threads(settings.threads)
+    model = optimize(make_model(file, weights, settings), settings)
+    run_once(model, make_batch(model.input_format, settings))
+    if settings.device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return process_memory() or nan
+
+
+@torch.no_grad()
+def count_flops(model: torch.nn.Module, batch) -> float:
+    """Floating point operations per image of the batch."""
+    with FlopCounterMode(display=False) as counter:
+        model(batch)
+    return counter.get_total_flops() / len(batch)
+
+
+@torch.no_grad()
+def matrix_product_speed(settings: Settings) -> float:
+    """GFLOP per second of one matrix product that is large for the device."""
+    size = 8192 if settings.device == "cuda" else 2048
+    x = torch.ones(size, size, device=settings.device, dtype=getattr(torch, settings.dtype))
+    start = clock(x.device)
+    torch.mm(x, x)
+    return 2 * size**3 / 1e9 / (clock(x.device) - start)
+
+
+def device_name(device: str) -> str:
+    """Device and make, e.g. "cpu (Intel Xeon)"."""
+    if device == "cuda":
+        return f"cuda ({torch.cuda.get_device_name()})"
+    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    names = [line.split(": ")[1] for line in info.splitlines() if line.startswith("model name")]
+    return f"cpu ({names[0] if names else 'of unknown make'})"
+
+
+def summarize(rounds: Sequence[Dict[str, float]]) -> Dict[str, float]:
+    """Medians of the results of :func:`run_once`, "other" than the parts, "min" and "max"."""
+    row = {key: median(r[key] for r in rounds) for key in rounds[0]}
+    row["other"] = row["total"] - sum(row[part] for part in PARTS)
+    totals = [r["total"] for r in rounds]
+    return {**row, "min": min(totals), "max": max(totals)}
+
+
+def measure(settings: Settings) -> List[Dict]:
+    """The rows of the table: column -> value."""
+    jobs = list(zip(settings.config_files, settings.weights))
+    memory = []  # before there are models here: in Linux a process takes on its parent's peak
+    for file, weights in tqdm(jobs, desc="Memory", unit="config"):
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            memory.append(pool.submit(peak_memory, file, weights, settings).result())
+    models = [make_model(*job, settings) for job in jobs]
+    batches = [make_batch(model.input_format, settings) for model in models]
+    flops = [count_flops(model, batch) / 1e9 for model, batch in zip(models, batches)]
+    # From the state dict: gamma and beta of frozen layers are buffers in Detectron2.
+    states = [model.state_dict().items() for model in models]
+    parameters = [sum(v.numel() for k, v in s if k.endswith(("weight", "bias"))) for s in states]
+    models = [optimize(model, settings) for model in models]
+    rounds = []  # interleaved: a machine that becomes slower does so for all configs
+    for _ in tqdm(range(settings.warmup + settings.rounds), desc="Timing", unit="round"):
+        limits = [count / matrix_product_speed(settings) for count in flops]
+        results = [run_once(model, batch) for model, batch in zip(models, batches)]
+        rounds.append([{**result, "limit": limit} for result, limit in zip(results, limits)])
+    rows: List[Dict] = []
+    for k, of_config in enumerate(zip(*rounds[settings.warmup :])):
+        name = Path(settings.config_files[k]).stem
+        row: Dict[str, Any] = {"config": name, **summarize(of_config), "MiB": memory[k]}
+        row["speed"] = (rows[0] if rows else row)["total"] / row["total"]
+        row["parameters"] = parameters[k] / 1e6
+        row["GFLOPs"] = flops[k]
+        row["limit"] = row.pop("limit")  # beside the FLOPs
+        row["of limit"] = row["limit"] / row["total"]
+        rows.append(row)
+    return rows

@@ -1,0 +1,71 @@
+#!/usr/bin/env python
+"""Train or evaluate SCNet, with the conventions of Detectron2's ``train_net.py``.
+
+python train_net.py --num-gpus 8 --config-file projects/SCNet/configs/NAME.yaml
+torchrun --standalone --nproc-per-node 8 train_net.py --config-file ...
+python train_net.py --config-file ... --train-json A --train-images D --val-json B --val-images E
+python train_net.py --eval-only --config-file ... MODEL.WEIGHTS path/to/model.pth
+"""
+
+import os
+import sys
+from argparse import REMAINDER, ArgumentParser, Namespace
+from functools import partial
+
+from scnet_tools.arguments import add_data_arguments, make_parser, mistakes_in_one_line
+
+
+def argument_parser() -> ArgumentParser:
+    """Detectron2's ``default_argument_parser``, whose import takes seconds, and own data."""
+    parser = make_parser(__doc__)
+    add = parser.add_argument
+    add("--config-file", default="", metavar="FILE", help="path to config file")
+    add("--resume", action="store_true", help="go on with the run in OUTPUT_DIR, if there is one")
+    add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS; no training")
+    add("--num-gpus", type=int, default=1, help="per machine (%(default)s)")
+    add("--num-machines", type=int, default=1, help="of all (%(default)s)")
+    add("--machine-rank", type=int, default=0, help="of this machine, from 0 (%(default)s)")
+    # As in Detectron2: the port is a user's own, and the same at every start, so that a process
+    # which was left behind is noticed.
+    user = os.getuid() if sys.platform != "win32" else 1
+    port = 2**15 + 2**14 + hash(user) % 2**14
+    add("--dist-url", default=f"tcp://127.0.0.1:{port}", help="of machine 0 (%(default)s)")
+    add_data_arguments(parser)
+    add("opts", nargs=REMAINDER, default=None, help="KEY VALUE pairs for the config, last")
+    return parser
+
+
+def train(args: Namespace):
+    """Train or evaluate, in each process of the training."""
+    from detectron2.engine import hooks
+
+    from scnet.engine import Trainer, load_for_evaluation, setup
+
+    with mistakes_in_one_line():
+        cfg = setup(args)
+        if args.eval_only:
+            model = load_for_evaluation(cfg, resume=args.resume)
+        else:
+            trainer = Trainer(cfg)
+            trainer.resume_or_load(resume=args.resume)
+    if args.eval_only:
+        results = Trainer.test(cfg, model)
+        if cfg.TEST.AUG.ENABLED:
+            results.update(Trainer.test_with_TTA(cfg, model))
+        return results
+    if cfg.TEST.AUG.ENABLED:
+        test = partial(trainer.test_with_TTA, cfg, trainer.result)
+        trainer.register_hooks([hooks.EvalHook(0, test)])
+    with mistakes_in_one_line(FloatingPointError):  # the log has the traceback
+        return trainer.train()
+
+
+def main() -> None:
+    args = argument_parser().parse_args()
+    from scnet.engine import launch
+
+    launch(train, args)
+
+
+if __name__ == "__main__":
+    main()

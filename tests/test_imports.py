@@ -1,0 +1,85 @@
+"""What is imported when: nothing heavy for the help of a tool, no training engine to predict."""
+
+import argparse
+import json
+import subprocess
+import sys
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from detectron2.engine import default_argument_parser
+
+from helpers import REPOSITORY
+from scnet_tools.train_net import argument_parser
+
+TOOLS = [
+    path
+    for path in (REPOSITORY / "train_net.py", *(REPOSITORY / "projects/SCNet/tools").glob("*.py"))
+    if "__main__" in path.read_text()
+]
+HELP = """
+import json, runpy, sys
+script = sys.argv[1]
+sys.argv = [script, "--help"]
+try:
+    runpy.run_path(script, run_name="__main__")
+except SystemExit as end:
+    print(json.dumps({"status": end.code, "modules": list(sys.modules)}))
+"""
+PREDICT = """
+import json, sys
+sys.modules["resource"] = sys.modules["matplotlib"] = None  # their import fails
+import scnet
+weights, image, json_file, images = sys.argv[1:]
+instances = scnet.Predictor(weights)(image)
+scnet.register_coco_json("mine", json_file, images)
+print(json.dumps({"found": len(instances), "modules": list(sys.modules)}))
+"""
+
+
+def last_line(code, *args):
+    command = [sys.executable, "-W", "ignore", "-c", code, *map(str, args)]
+    result = subprocess.run(command, text=True, capture_output=True)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("tool", TOOLS, ids=lambda path: path.stem)
+def test_help_waits_for_nothing_heavy(tool):
+    found = last_line(HELP, tool)
+    assert found["status"] in (0, None)
+    heavy = {"torch", "numpy", "detectron2", "cv2", "matplotlib", "scnet"}
+    assert not heavy & set(found["modules"])
+
+
+def test_predicting_needs_neither_engine_nor_matplotlib_nor_resource(
+    tiny_cfg, make_model, coco_set, tmp_path
+):
+    """The module `resource` does not exist on Windows."""
+    tiny_cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 0.0
+    (tmp_path / "config.yaml").write_text(tiny_cfg.dump())
+    torch.save({"model": make_model(tiny_cfg).state_dict()}, tmp_path / "model.pth")
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 80, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "a.png"), pixels)
+    files = [tmp_path / "model.pth", tmp_path / "a.png", coco_set.json_file, coco_set.images]
+    found = last_line(PREDICT, *files)
+    assert found["found"] == 5
+    assert not [m for m in found["modules"] if m.startswith(("scnet.engine", "detectron2.engine"))]
+
+
+def arguments(parser):
+    """What a parser takes, by destination; the texts of its help left out."""
+    return {
+        action.dest: {k: v for k, v in vars(action).items() if k not in ("help", "container")}
+        for action in parser._actions
+        if not isinstance(action, argparse._HelpAction)
+    }
+
+
+def test_the_arguments_of_training_are_those_of_detectron2_and_own_data():
+    ours, theirs = arguments(argument_parser()), arguments(default_argument_parser())
+    own_data = {"train_json", "train_images", "val_json", "val_images"}
+    assert {name: ours[name] for name in ours if name not in own_data} == theirs
+    assert ours.keys() - theirs.keys() == own_data
