@@ -19,7 +19,7 @@ from scnet.config import read_cfg
 from scnet.data.own_data import register_datasets
 from scnet.export import WRITERS, Deviation, compare
 from scnet.export.runtime import load_exported
-from scnet.inference.predictor import names_of_classes
+from scnet.inference.pytorch_backend import names_of_classes
 from scnet.modeling.meta_arch import SCNet
 
 ENDINGS = {"torchscript": ".ts", "onnx": ".onnx"}
