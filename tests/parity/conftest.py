@@ -6,7 +6,8 @@ import pytest
 from detectron2.modeling import build_model
 from parity_tools import DEVIATIONS, UNITS
 
-from scnet.checkpoint.mmdet import convert_mmdet_state_dict, find_cfg
+from scnet.checkpoint.mmdet import convert_mmdet_state_dict
+from scnet.checkpoint.mmdet_architecture import find_architecture
 
 
 @pytest.fixture(scope="session")
@@ -26,7 +27,7 @@ def load_model():
 
     def load(fixture):
         weights = fixture.state_dict()
-        cfg = find_cfg(weights)
+        cfg = find_architecture(weights).cfg()
         cfg.MODEL.DEVICE = "cpu"
         model = build_model(cfg)
         result = model.load_state_dict(convert_mmdet_state_dict(weights), strict=False)
