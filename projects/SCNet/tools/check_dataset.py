@@ -21,9 +21,13 @@ from tqdm import tqdm
 
 from scnet import SCNetDatasetMapper, get_config_file, visualization
 from scnet.config import read_cfg
-from scnet.data import config_from_data, own_data, read_image
-from scnet.data.validation.check_images import check_images, load_usable
-from scnet.data.validation.report import Report, summary
+from scnet.data import own_data, read_image
+from scnet.data.config_from_data import set_data_keys
+from scnet.data.datasets.catalog import current_classes, summarize
+from scnet.data.datasets.loading import load_usable
+from scnet.data.validation.check_image_files import check_image_files
+from scnet.data.validation.check_sets import check_sets
+from scnet.data.validation.report import Report, shorten
 
 CELL = 400  # pixels, the sides of a picture in the contact sheet
 COLUMNS = 4
@@ -87,19 +91,18 @@ def main() -> bool:
         visualization.refuse_to_replace([os.path.join(args.output, "report.md")])
     own_data.register_datasets(cfg)
     sets = list(dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
-    summaries = {name: config_from_data.summarize(name) for name in sets}
+    if not sets:
+        raise ValueError("There is no data to check. Give --train-json and --train-images.")
+    summaries = {name: summarize(name) for name in sets}
     unknown = [name for name, found in summaries.items() if found is None]
     if unknown:
         raise ValueError(f"{unknown} are no data sets in COCO format whose json file exists.")
-    report = config_from_data.check_sets(
-        summaries, cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.MODEL.MASK_ON
-    )
+    names = {name: current_classes(name) for name in sets}
+    report = check_sets(summaries, names, cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.MODEL.MASK_ON)
     lines = ["# Report", ""]
     try:
-        lines += [
-            f"- {x}"
-            for x in config_from_data.decide(cfg, summaries, cfg.DATASETS.TRAIN, args.opts[::2])
-        ]
+        decided = set_data_keys(cfg, summaries, cfg.DATASETS.TRAIN, args.opts[::2])
+        lines += [f"- {x}" for x in decided]
     except ValueError as error:
         report.error("config", str(error))
 
@@ -111,13 +114,13 @@ def main() -> bool:
     for name in sets:
         records = load_usable(name, report)
         mapper = SCNetDatasetMapper(cfg, name in cfg.DATASETS.TRAIN)
-        checked = check_images(records, mapper, report, seen)
+        checked = check_image_files(records, mapper, report, seen)
         for _ in tqdm(checked, f"Reading {name}", len(records), unit="image"):
             pass
         sheets[name] = [r for r in records if is_drawable(r, report)]
     for title, messages in (("Errors", report.errors), ("Notes", report.notes)):
         lines += [f"## {title}: {sum(map(len, messages.values()))}", ""]
-        lines += [f"- {message}" for message in summary(messages)] + [""]
+        lines += [f"- {message}" for message in shorten(messages)] + [""]
     print("\n".join(lines))
 
     if args.output:
@@ -127,7 +130,7 @@ def main() -> bool:
             chosen = choose(records, report, args.pictures)
             if chosen:
                 file_name = f"{name.replace('/', '_')}.png"
-                sheet = contact_sheet(chosen, config_from_data.classes_of(name))
+                sheet = contact_sheet(chosen, names[name])
                 visualization.write_rgb(os.path.join(args.output, file_name), sheet)
         print(f"The report and the pictures are in {args.output}.")
     return not any(report.errors.values())
