@@ -9,6 +9,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+from detectron2.checkpoint import DetectionCheckpointer
 from torch import nn
 
 from scnet.checkpoint import SCNetCheckpointer
@@ -204,13 +205,50 @@ def test_files_that_run_code_are_refused(dangerous, model):
 
 def test_unless_they_are_trusted(dangerous, model):
     path, made = dangerous
-    os.rename(path, path.with_stem("trusted"))
-    # Detectron2 reads a pickle once more after it was looked at; it may be run twice.
-    try:
-        SCNetCheckpointer(model, trusted=True).load(str(path.with_stem("trusted")))
-    except FileExistsError:
-        assert path.suffix == ".pkl"
-    assert made.exists()
+    SCNetCheckpointer(model, trusted=True).load(str(path))
+    assert made.exists()  # and its code was run once: a second time would be an error
+
+
+@pytest.mark.parametrize("name", ["list.pth", "list.pkl", "list.pyth"])
+def test_files_that_hold_something_else_are_named(model, tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(pickle.dumps([1, 2])) if path.suffix == ".pkl" else torch.save([1, 2], path)
+    with pytest.raises(ValueError, match=f"{name}' holds a list, not weights"):
+        SCNetCheckpointer(model).load(str(path))
+
+
+def as_model_zoo(state, path):
+    path.write_bytes(pickle.dumps({"model": state, "__author__": "them"}))
+
+
+def as_detectron(state, path):
+    path.write_bytes(pickle.dumps({"blobs": {**state, "weight_momentum": state["weight"] * 0}}))
+
+
+def as_pycls(state, path):
+    state = {name: torch.from_numpy(x) for name, x in state.items()}
+    torch.save({"model_state": {**state, "bn.num_batches_tracked": torch.tensor(1)}}, path)
+
+
+@pytest.mark.parametrize(
+    "write, ending", [(as_model_zoo, "pkl"), (as_detectron, "pkl"), (as_pycls, "pyth")]
+)
+def test_files_of_other_projects_load_as_detectron2_loads_them(tmp_path, write, ending, caplog):
+    state = {"weight": np.full((200, 300), 0.5, np.float32), "bias": np.ones(200, np.float32)}
+    path = str(tmp_path / f"model.{ending}")
+    write(state, tmp_path / f"model.{ending}")
+    ours, theirs = nn.Linear(300, 200), nn.Linear(300, 200)
+    SCNetCheckpointer(ours).load(path)
+    DetectionCheckpointer(theirs).load(path)
+    for name, x in state.items():
+        assert np.array_equal(ours.state_dict()[name], theirs.state_dict()[name])
+        assert np.array_equal(ours.state_dict()[name], x)
+
+
+def test_a_file_of_pycls_without_its_weights_is_refused(model, tmp_path):
+    torch.save({"model": model.state_dict()}, tmp_path / "model.pyth")
+    with pytest.raises(ValueError, match="model.pyth' has no 'model_state'"):
+        SCNetCheckpointer(model).load(str(tmp_path / "model.pyth"))
 
 
 @pytest.mark.parametrize("protocol", [2, 4, 5])

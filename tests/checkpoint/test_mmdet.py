@@ -13,7 +13,12 @@ from detectron2.utils.file_io import PathManager
 
 from scnet import convert_mmdet_state_dict, convert_to_mmdet_state_dict
 from scnet.checkpoint import zoo
-from scnet.checkpoint.mmdet import BACKBONES, FAMILIES, architecture_cfg, find_cfg
+from scnet.checkpoint.mmdet_architecture import (
+    BACKBONES,
+    FAMILIES,
+    Architecture,
+    find_architecture,
+)
 from scnet.modeling import class_metadata
 from scnet_tools import convert_mmdet_checkpoint as convert_tool
 
@@ -22,7 +27,7 @@ TOOL = "projects/SCNet/tools/convert_mmdet_checkpoint.py"
 
 def shapes_of(config, things=80, semantic=183):
     """The reference's names and shapes, from our model; a meta tensor each."""
-    cfg = architecture_cfg(config, things, semantic)
+    cfg = Architecture(config, things, semantic).cfg()
     cfg.MODEL.DEVICE = "meta"
     with torch.device("meta"):
         return convert_to_mmdet_state_dict(build_model(cfg).state_dict())
@@ -52,8 +57,9 @@ def test_every_architecture_is_recognised(family, backbone):
     theirs = shapes_of(config, things=7, semantic=11)
     ours = convert_mmdet_state_dict(theirs)
     assert len(ours) == len(theirs)
-    expected = architecture_cfg(config, 7, 11)
-    assert find_cfg(theirs).dump() == expected.dump()
+    assert find_architecture(theirs) == Architecture(config, things=7, semantic=11)
+    cfg = find_architecture(theirs).cfg()
+    assert cfg.MODEL.ROI_HEADS.NUM_CLASSES == 7 and cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES == 11
     back = convert_to_mmdet_state_dict(ours)
     assert back.keys() == theirs.keys()
 
@@ -62,7 +68,7 @@ def test_every_architecture_is_recognised(family, backbone):
 def test_the_semantic_branch_may_be_absent(family):
     theirs = shapes_of(f"{family}_R_50_FPN_20e_coco.yaml", semantic=None)
     assert not any("semantic" in key for key in theirs)
-    assert find_cfg(theirs).MODEL.SCNET.SEMANTIC.SOURCE == "none"
+    assert find_architecture(theirs).cfg().MODEL.SCNET.SEMANTIC.SOURCE == "none"
     assert len(convert_mmdet_state_dict(theirs)) == len(theirs)
 
 
@@ -72,7 +78,7 @@ def test_a_model_of_another_kind_is_refused():
 
 
 def test_every_parameter_of_our_model_is_filled(weights):
-    cfg = architecture_cfg("scnet_R_50_FPN_1x_coco.yaml", 2, 3)
+    cfg = Architecture("scnet_R_50_FPN_1x_coco.yaml", 2, 3).cfg()
     cfg.MODEL.DEVICE = "cpu"
     build_model(cfg).load_state_dict(convert_mmdet_state_dict(weights), strict=True)
 
@@ -209,7 +215,7 @@ def put_official_file(cache, weights, monkeypatch):
 
 def test_zoo_weights_are_verified_converted_and_loaded(cache, weights, monkeypatch):
     official = put_official_file(cache, weights, monkeypatch)
-    cfg = architecture_cfg("scnet_R_50_FPN_1x_coco.yaml", 2, 3)
+    cfg = Architecture("scnet_R_50_FPN_1x_coco.yaml", 2, 3).cfg()
     cfg.MODEL.DEVICE = "cpu"
     model = build_model(cfg)
     DetectionCheckpointer(model).load("scnet://R_50_FPN_20e")

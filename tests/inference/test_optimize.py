@@ -62,10 +62,10 @@ def test_same_detections(tiny_cfg, make_model, make_batch, branch, norm, everyth
     assert not any(isinstance(m, WinogradConv2d) for m in model.modules())
 
 
-def test_what_only_trains_is_dropped(tiny_cfg, make_model):
+def test_what_only_trains_is_dropped(tiny_cfg, make_model, everything_winograd):
     model = make_model(tiny_cfg)
     optimized = optimize_for_inference(model.train())
-    assert not optimized.training
+    assert not any(module.training for module in optimized.modules())
     assert not any(isinstance(m, (_BatchNorm, FrozenBatchNorm2d)) for m in optimized.modules())
     dropped = {name for name, _ in model.named_parameters()} - optimized.state_dict().keys()
     unused = ("semantic_head.predictor.", "global_context_head.classifier.")

@@ -130,6 +130,13 @@ def test_a_config_is_needed(weights, tmp_path, tiny_cfg):
         Predictor(weights, array_format="rgb")
 
 
+@pytest.mark.parametrize("file", ["model.onnx", "model.ts"])
+def test_a_config_beside_an_exported_file_is_refused(tiny_cfg, file):
+    """Rather than ignored: the file was exported with a config of its own."""
+    with pytest.raises(ValueError, match=f"'{file}' was exported with its config"):
+        Predictor(file, tiny_cfg)
+
+
 def test_augmentation_of_the_config_is_used(weights, images, tiny_cfg):
     tiny_cfg.merge_from_list(["TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", (64, 96)])
     predictor = Predictor(weights, tiny_cfg)

@@ -7,7 +7,8 @@ from detectron2.modeling import build_model
 
 from helpers import development_data
 from parity_tools import DEVIATIONS, UNITS, Reference
-from scnet.checkpoint.mmdet import convert_mmdet_state_dict, find_cfg
+from scnet.checkpoint.mmdet import convert_mmdet_state_dict
+from scnet.checkpoint.mmdet_architecture import find_architecture
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +28,7 @@ def load_model():
 
     def load(reference):
         weights = reference.state_dict()
-        cfg = find_cfg(weights)
+        cfg = find_architecture(weights).cfg()
         cfg.MODEL.DEVICE = "cpu"
         model = build_model(cfg)
         result = model.load_state_dict(convert_mmdet_state_dict(weights), strict=False)

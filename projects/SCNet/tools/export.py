@@ -60,7 +60,7 @@ def export(args: Namespace) -> None:
     from scnet.config import read_cfg
     from scnet.data.own_data import register_datasets
     from scnet.export.export_model import export_model
-    from scnet.inference.predictor import names_of_classes
+    from scnet.inference.pytorch_backend import names_of_classes
 
     cfg = read_cfg(args.config_file, args.opts)
     register_datasets(cfg, must_exist=False)

@@ -42,16 +42,16 @@ def make_predictor(args: Namespace):
     """
     from scnet import Predictor
     from scnet.config import read_cfg
-    from scnet.inference.predictor import find_cfg
+    from scnet.inference.pytorch_backend import config_beside
 
+    cfg = None  # the predictor finds that of the weights
     if args.config_file:
         cfg = read_cfg(args.config_file, args.opts)
-    else:
-        cfg = find_cfg(args.weights) if args.weights else None
-        if cfg is None and args.opts:
+    elif args.opts:
+        cfg = config_beside(args.weights) if args.weights else None
+        if cfg is None:
             raise ValueError("--opts changes a config. Give --config-file.")
-        if cfg is not None:
-            cfg.merge_from_list(args.opts)
+        cfg.merge_from_list(args.opts)
     weights = args.weights or (cfg.MODEL.WEIGHTS if cfg else "")
     if not weights:
         raise ValueError("No weights. Add --opts MODEL.WEIGHTS path/to/model.pth to the command.")

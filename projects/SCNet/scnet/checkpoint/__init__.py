@@ -1,4 +1,7 @@
-"""Weights from elsewhere. Importing it registers ``scnet://`` and ``torchvision://``."""
+"""Weights: saved, loaded, converted and fetched.
+
+Importing this room lets weights be named ``scnet://NAME`` and ``torchvision://NAME``.
+"""
 
 from .checkpointer import SCNetCheckpointer
 from .load_model import load_model

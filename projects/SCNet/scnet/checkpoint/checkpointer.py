@@ -1,15 +1,17 @@
-"""Detectron2's checkpointer: checkpoints are whole or not there, and loading them is reported."""
+"""Saving checkpoints that are whole or not there, and loading weights with a report."""
 
 import os
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from fvcore.common.checkpoint import _IncompatibleKeys
 from tabulate import tabulate
 from torch import nn
 
 from ..modeling import SCNet
 from .durable import rename_durably, write_durably
+from .other_formats import from_model_zoo, from_pycls
 from .reading import read_pickle, read_torch
 
 UNFINISHED = "unfinished_"
@@ -20,7 +22,7 @@ PARTS = {TRAINER, TRAINING_MODEL}
 
 
 class SCNetCheckpointer(DetectionCheckpointer):
-    """Detectron2's, with four differences.
+    """Saves and loads as Detectron2's checkpointer does, with four differences.
 
     - A checkpoint is written aside and renamed when it is whole, so that a process which is killed
       leaves the one before it.
@@ -30,8 +32,9 @@ class SCNetCheckpointer(DetectionCheckpointer):
     - It says once what was loaded and what was left at its initial value, module by module.
     """
 
-    def __init__(self, model, save_dir: str = "", *, trusted: bool = False, **kwargs):
-        """
+    def __init__(self, model: nn.Module, save_dir: str = "", *, trusted: bool = False, **kwargs):
+        """Read and write nothing yet.
+
         Args:
             model, save_dir, kwargs: see :class:`detectron2.checkpoint.DetectionCheckpointer`.
             trusted: read files that may run any code (MODEL.TRUST_WEIGHTS).
@@ -40,7 +43,7 @@ class SCNetCheckpointer(DetectionCheckpointer):
         self.trusted = trusted
 
     def save(self, name: str, **kwargs) -> None:
-        """See :meth:`fvcore.common.checkpoint.Checkpointer.save`.
+        """Write a checkpoint; see :meth:`fvcore.common.checkpoint.Checkpointer.save`.
 
         Raises:
             FloatingPointError: weights are not finite; nothing is written.
@@ -63,9 +66,9 @@ class SCNetCheckpointer(DetectionCheckpointer):
             ) from error
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Called when the file is written: give it its name, and let ``last_checkpoint`` say it.
+        """Give a file that is written its name, and let ``last_checkpoint`` say it.
 
-        The best weights so far are no place to go on from: a later checkpoint may be there.
+        Not for the best weights so far: a training goes on from the latest checkpoint.
         """
         name = last_filename_basename.removeprefix(UNFINISHED)
         path = os.path.join(self.save_dir, last_filename_basename)
@@ -73,14 +76,14 @@ class SCNetCheckpointer(DetectionCheckpointer):
         if name != f"{BEST}.pth":
             write_durably(os.path.join(self.save_dir, "last_checkpoint"), name)
 
-    def load(self, path: str, checkpointables=None) -> Dict[str, Any]:
-        """See :meth:`fvcore.common.checkpoint.Checkpointer.load`.
+    def load(self, path: str, checkpointables: Optional[List[str]] = None) -> Dict[str, Any]:
+        """Load a file; see :meth:`fvcore.common.checkpoint.Checkpointer.load`.
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is damaged, holds more than weights and is not trusted; is to be
-                resumed from and lacks a part; or the model is in evaluation mode, and the weights
-                lack parameters that it needs.
+            ValueError: the file is damaged; it holds more than weights and is not trusted; it
+                lacks a part that a training needs to go on; or the model is in evaluation mode,
+                and the weights lack parameters that it needs.
         """
         if path and "://" not in path and not os.path.isfile(path):
             raise FileNotFoundError(f"Weights '{path}' do not exist.")
@@ -90,7 +93,11 @@ class SCNetCheckpointer(DetectionCheckpointer):
         return rest
 
     def _check_parts(self, path: str) -> None:
-        """A training that goes on needs all of its state, and would lose what it does not need."""
+        """Refuse a file to go on from that has other parts than this training.
+
+        Raises:
+            ValueError: a part is missing, or would be lost.
+        """
         parts, wanted = self._parts & PARTS, self.checkpointables.keys() & PARTS
         if parts != wanted:
             missing, extra = ", ".join(wanted - parts), ", ".join(parts - wanted)
@@ -104,15 +111,19 @@ class SCNetCheckpointer(DetectionCheckpointer):
                 "from these weights, with MODEL.WEIGHTS and another OUTPUT_DIR."
             )
 
-    def _load_model(self, checkpoint: Dict[str, Any]):
+    def _load_model(self, checkpoint: Dict[str, Any]) -> _IncompatibleKeys:
         self._parts = set(checkpoint)
         incompatible = super()._load_model(checkpoint)
         if not self.model.training:
             self._refuse_partial_weights(incompatible)
         return incompatible
 
-    def _refuse_partial_weights(self, incompatible) -> None:
-        """Predicting with parameters at their initial values gives noise without a word."""
+    def _refuse_partial_weights(self, incompatible: _IncompatibleKeys) -> None:
+        """Refuse to predict with parameters at their initial values, which gives only noise.
+
+        Raises:
+            ValueError: the weights lack some.
+        """
         if isinstance(self.model, SCNet):
             needed = self.model.parameters_of_predictions()
         else:
@@ -127,17 +138,17 @@ class SCNetCheckpointer(DetectionCheckpointer):
             )
 
     def _load_file(self, filename: str) -> Dict[str, Any]:
-        # Detectron2 reads these two kinds itself, so they are looked at before.
         if filename.endswith(".pkl"):
-            read_pickle(filename, self.trusted)
-        elif filename.endswith(".pyth"):
-            read_torch(filename, self.trusted)
+            return from_model_zoo(check_is_dict(read_pickle(filename, self.trusted), filename))
+        if filename.endswith(".pyth"):
+            return from_pycls(self._torch_load(filename), filename)
         return super()._load_file(filename)
 
-    def _torch_load(self, f: str) -> Any:
-        return read_torch(f, self.trusted)
+    def _torch_load(self, f: str) -> Dict[str, Any]:
+        return check_is_dict(read_torch(f, self.trusted), f)
 
-    def _log_incompatible_keys(self, incompatible) -> None:
+    def _log_incompatible_keys(self, incompatible: _IncompatibleKeys) -> None:
+        """Log what was loaded and what was not, module by module."""
         names = list(self.model.state_dict())
         misshapen = {key for key, *_ in incompatible.incorrect_shapes}
         absent = [x for x in incompatible.missing_keys if x not in misshapen]
@@ -156,8 +167,21 @@ class SCNetCheckpointer(DetectionCheckpointer):
         self.logger.info("\n".join(report))
 
 
-def check_finite(model: nn.Module) -> None:
+def check_is_dict(content: Any, filename: str) -> Dict[str, Any]:
+    """Refuse a file that holds something else than values by their names.
+
+    Raises:
+        ValueError: it does.
     """
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise ValueError(f"'{filename}' holds a {kind}, not weights by their names.")
+    return content
+
+
+def check_finite(model: nn.Module) -> None:
+    """Refuse a model whose training has failed.
+
     Raises:
         FloatingPointError: a weight is infinite or not a number.
     """

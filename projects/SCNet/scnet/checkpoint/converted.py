@@ -1,15 +1,16 @@
-"""Weights that are fetched once, converted, and kept in the cache."""
+"""Fetching weights once, converting them, and keeping them in the cache."""
 
 import os
 import tempfile
 from abc import abstractmethod
+from typing import IO, Any, List
 
 from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import PathHandler, file_lock, get_cache_dir
 
 
 class ConvertedWeightsHandler(PathHandler):
-    """Lets ``MODEL.WEIGHTS`` be ``PREFIX`` + name. Subclasses say what that means.
+    """Lets ``MODEL.WEIGHTS`` be a prefix and a name. Subclasses say where such weights are.
 
     Attributes:
         prefix: with "://".
@@ -21,17 +22,17 @@ class ConvertedWeightsHandler(PathHandler):
 
     @abstractmethod
     def convert(self, name: str, folder: str) -> bytes:
-        """The content of the converted file.
+        """Fetch weights and convert them; return the content of the converted file.
 
         Args:
             name: what follows the prefix.
             folder: of the cache, for files that may be needed again.
         """
 
-    def _get_supported_prefixes(self):
+    def _get_supported_prefixes(self) -> List[str]:
         return [self.prefix]
 
-    def _get_local_path(self, path, **kwargs) -> str:
+    def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
         name = path[len(self.prefix) :]
         folder = os.path.join(get_cache_dir(), "scnet", self.prefix.split(":")[0])
         target = os.path.join(folder, name + self.suffix)
@@ -44,7 +45,7 @@ class ConvertedWeightsHandler(PathHandler):
                 os.replace(f.name, target)
         return target
 
-    def _open(self, path, mode="r", **kwargs):
+    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
         return open(self._get_local_path(path), mode)
 
     def register(self) -> None:

@@ -1,4 +1,4 @@
-"""A trained model from its config and its weights."""
+"""Building a trained model from its config and its weights."""
 
 from typing import Optional
 

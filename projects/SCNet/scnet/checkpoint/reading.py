@@ -33,7 +33,7 @@ ARRAY_PARTS = {
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Builds arrays and plain values, and nothing else."""
+    """Reads a pickle of arrays and plain values, and refuses everything else."""
 
     def find_class(self, module: str, name: str):
         if (module, name) not in ARRAY_PARTS:
@@ -42,7 +42,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def read_pickle(path: str, trusted: bool = False) -> Any:
-    """The content of a pickle of NumPy arrays.
+    """Read a pickle of NumPy arrays.
 
     Args:
         path: of the file.
@@ -62,7 +62,7 @@ def read_pickle(path: str, trusted: bool = False) -> Any:
 
 
 def read_torch(path: str, trusted: bool = False, trust: str = TRUST) -> Any:
-    """The content of a file of ``torch.save``, on the CPU.
+    """Read a file of ``torch.save``; tensors are on the CPU.
 
     Args:
         path: of the file.
@@ -91,7 +91,11 @@ def read_torch(path: str, trusted: bool = False, trust: str = TRUST) -> Any:
 
 
 def _check_sums(f: BinaryIO) -> None:
-    """PyTorch reads a file with flipped bits without a word; its zip format has checksums."""
+    """Compare the checksums of PyTorch's zip format, which PyTorch itself does not look at.
+
+    Raises:
+        zipfile.BadZipFile: a checksum is wrong: bits have changed.
+    """
     if zipfile.is_zipfile(f):
         damaged = zipfile.ZipFile(f).testzip()
         if damaged:

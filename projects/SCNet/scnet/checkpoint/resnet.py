@@ -6,7 +6,7 @@ MAX_BLOCKS = 36  # of one stage: R-152 has the most
 
 
 def resnet_modules() -> Iterator[Tuple[str, str]]:
-    """All modules of a ResNet or ResNeXt, as (torchvision's name, Detectron2's name)."""
+    """List the modules of a ResNet or ResNeXt, as (torchvision's name, Detectron2's name)."""
     yield "conv1", "stem.conv1"
     yield "bn1", "stem.conv1.norm"
     for layer in range(1, 5):

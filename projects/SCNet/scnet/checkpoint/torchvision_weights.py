@@ -1,4 +1,4 @@
-"""ImageNet weights of torchvision as ``MODEL.WEIGHTS torchvision://NAME``.
+"""Getting ImageNet weights of torchvision by their names (``torchvision://``).
 
 Detectron2's model zoo has no ResNeXt-101-64x4d; torchvision has one.
 """

@@ -1,9 +1,8 @@
-"""Published weights of SCNet, HTC and Cascade Mask R-CNN as ``MODEL.WEIGHTS scnet://NAME``."""
+"""Getting published weights of SCNet, HTC and Cascade Mask R-CNN by their names (``scnet://``)."""
 
 import hashlib
 import io
 import os
-import re
 
 import torch
 from detectron2.utils.file_io import PathManager
@@ -67,7 +66,12 @@ class ZooHandler(ConvertedWeightsHandler):
 
     @staticmethod
     def _official_file(name: str, folder: str) -> str:
-        """The path of the file that was put into the folder by hand, or else is downloaded."""
+        """Find the file that was put into the folder by hand, or else download it.
+
+        Raises:
+            OSError: without network.
+            ValueError: see :func:`verify_hash`.
+        """
         url = URL + FILES[name]
         path = os.path.join(folder, os.path.basename(url))
         if not os.path.exists(path):
@@ -83,12 +87,12 @@ class ZooHandler(ConvertedWeightsHandler):
 
 
 def verify_hash(path: str) -> None:
-    """Compare a file with the first digits of SHA-256 in its name: NAME-xxxxxxxx.pth.
+    """Compare a file with the digits in its name (NAME-xxxxxxxx.pth), which begin its SHA-256.
 
     Raises:
         ValueError: they differ.
     """
-    expected = re.search(r"-([0-9a-f]{8})\.pth$", path)[1]
+    expected = os.path.splitext(path)[0].rpartition("-")[2]
     digest = hashlib.sha256()
     with open(path, "rb") as f:
         while block := f.read(1 << 20):

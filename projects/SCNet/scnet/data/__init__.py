@@ -1,9 +1,13 @@
-"""Data sets, their registration, and the mapper. Importing it registers the built-in sets."""
+"""Data sets, and the way from their files to batches.
+
+Importing this room registers the built-in data sets.
+"""
 
 import os
 
 from .datasets import coco_stuff, shapes
-from .datasets.coco_json import class_names, register_coco_json
+from .datasets.class_names import class_names
+from .datasets.coco_json import register_coco_json
 from .image import read_image
 from .mapper import SCNetDatasetMapper
 

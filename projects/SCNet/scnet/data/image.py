@@ -17,15 +17,20 @@ BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def describe(error: Exception) -> str:
-    """What is wrong with a file that could not be read, one of ``BROKEN``."""
+    """Say what is wrong with a file that could not be read.
+
+    Args:
+        error: one of ``BROKEN``.
+    """
     if isinstance(error, UnidentifiedImageError):
         return "it is empty, or no image of a known format."
     return f"{error}."
 
 
 def read_image(file_name: str, format: Optional[str] = "BGR") -> np.ndarray:
-    """Detectron2's ``read_image``: EXIF rotation is applied; gray, palette, CMYK and transparent
-    images become three channels.
+    """Read an image as Detectron2 does, with errors that name the file.
+
+    EXIF rotation is applied; gray, palette, CMYK and transparent images get three channels.
 
     Args:
         file_name: of the image.
@@ -36,7 +41,7 @@ def read_image(file_name: str, format: Optional[str] = "BGR") -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is empty, damaged or no image, or has more than 8 bits per channel.
+        ValueError: the file is empty, damaged or no image, or has more than 8 bits per channel.
     """
     try:
         with PathManager.open(file_name, "rb") as f, Image.open(f) as image:
@@ -57,8 +62,8 @@ def check_size(file_name: str, size: Tuple[int, int], expected: Tuple[int, int])
     """Compare the height and width of an image with those that its data set says.
 
     Raises:
-        SizeMismatchError: of Detectron2, a ValueError: they differ; the message says why, if it
-            can be seen.
+        SizeMismatchError: they differ; the message says why, if it can be seen. It is a
+            ValueError of Detectron2.
     """
     if size == expected:
         return

@@ -1,11 +1,11 @@
-"""From a data set dict to the model's input: image, instances and semantic map together."""
+"""Making the model's input from a data set dict: image, instances and semantic map together."""
 
 import copy
-from typing import Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 import numpy as np
 import torch
-from detectron2.config import configurable
+from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
@@ -17,7 +17,7 @@ from .masks import to_rle
 
 
 class SCNetDatasetMapper(DatasetMapper):
-    """Detectron2's mapper, with semantic maps and images that may be empty.
+    """Maps as Detectron2's mapper does, also semantic maps, and images without objects.
 
     The image, its instances and its semantic map go through the same transforms.
     """
@@ -33,7 +33,8 @@ class SCNetDatasetMapper(DatasetMapper):
         ignore_value: int,
         **kw,
     ):
-        """
+        """Keep what the config says.
+
         Args:
             is_train: semantic maps and annotations are read in training only.
             semantic_source: of ``semantic_targets.SOURCES``, or "auto": the maps that come with
@@ -49,7 +50,7 @@ class SCNetDatasetMapper(DatasetMapper):
         self.ignore_value = ignore_value
 
     @classmethod
-    def from_config(cls, cfg, is_train: bool = True):
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> Dict[str, Any]:
         ret = super().from_config(cfg, is_train)
         ret["semantic_source"] = cfg.MODEL.SCNET.SEMANTIC.SOURCE
         ret["num_classes"] = cfg.MODEL.ROI_HEADS.NUM_CLASSES
@@ -58,7 +59,8 @@ class SCNetDatasetMapper(DatasetMapper):
         return ret
 
     def __call__(self, dataset_dict: Dict) -> Dict:
-        """
+        """Read an image, and augment it together with its instances and semantic map.
+
         Args:
             dataset_dict: one image in Detectron2's format.
 
@@ -67,10 +69,11 @@ class SCNetDatasetMapper(DatasetMapper):
             branch, "sem_seg" (h, w).
 
         Raises:
-            KeyError: the semantic source is not there.
+            KeyError: the dict has no semantic map, and the semantic source needs one.
             ValueError: the image or its semantic map cannot be used; see :func:`read_image` and
                 :mod:`semantic_targets`; or an object has no mask.
-            SizeMismatchError: of Detectron2: the image has another size than the data set says.
+            SizeMismatchError: the image has another size than the data set says. It is a
+                ValueError of Detectron2.
         """
         dataset_dict = copy.deepcopy(dataset_dict)
         image = read_image(dataset_dict["file_name"], format=self.image_format)
@@ -98,7 +101,7 @@ class SCNetDatasetMapper(DatasetMapper):
         return dataset_dict
 
     def semantic_target(self, dataset_dict: Dict) -> Optional[np.ndarray]:
-        """The target of the semantic branch, uint8 (H, W); None without the branch.
+        """Make the target of the semantic branch, uint8 (H, W); None without the branch.
 
         Raises:
             KeyError, ValueError: see :meth:`__call__`.
@@ -126,8 +129,14 @@ class SCNetDatasetMapper(DatasetMapper):
             dataset_dict[key], size, self.num_semantic_classes, self.ignore_value
         )
 
-    def _transform_annotations(self, dataset_dict, transforms, image_shape) -> None:
-        """Detectron2's, for images without objects too, on which its cropping fails."""
+    def _transform_annotations(
+        self, dataset_dict: Dict, transforms: T.TransformList, image_shape: Tuple[int, int]
+    ) -> None:
+        """Make the instances as Detectron2 does; without objects its cropping would fail.
+
+        Raises:
+            ValueError: an object has no mask, and the model predicts masks.
+        """
         objects = [a for a in dataset_dict["annotations"] if not a.get("iscrowd", 0)]
         if self.use_instance_mask and any("segmentation" not in a for a in objects):
             raise ValueError(
@@ -149,9 +158,9 @@ class SCNetDatasetMapper(DatasetMapper):
         dataset_dict["instances"] = instances
 
     def _polygons_to_bitmaps(self, dataset_dict: Dict) -> None:
-        """Detectron2 crops polygons with a package that few have, so bitmaps are cropped.
+        """Make bitmaps of the masks if they may be: to crop polygons takes a package that few have.
 
-        Not for INPUT.MASK_FORMAT "polygon", which asks for polygons.
+        With INPUT.MASK_FORMAT "polygon" they stay polygons.
         """
         if self.use_instance_mask and self.instance_mask_format == "bitmask":
             size = dataset_dict["height"], dataset_dict["width"]

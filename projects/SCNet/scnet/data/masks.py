@@ -1,4 +1,4 @@
-"""Segmentations of COCO json files: are they well formed, and which pixels do they cover?
+"""Checking segmentations of COCO json files, and finding the pixels that they cover.
 
 A segmentation is a list of polygons [[x1, y1, x2, y2, ...], ...] in pixels, or an RLE
 {"size": [height, width], "counts": ...} whose counts are run lengths or COCO's packed string.
@@ -13,17 +13,20 @@ Segmentation = Union[List[List[float]], Dict]
 
 
 def is_valid_polygon(polygon: List[float]) -> bool:
-    """Whether Detectron2 keeps it: at least three points."""
+    """Whether a polygon has at least three points, so that Detectron2 keeps it."""
     return len(polygon) >= 6 and len(polygon) % 2 == 0
 
 
 def find_mistake(segmentation: Any, height: int, width: int) -> Optional[str]:
-    """What is wrong with a segmentation, as the end of a sentence about it; None if nothing is.
+    """Find what is wrong with a segmentation.
 
     Polygons with fewer than three points are no mistake here: they are left out in training.
 
     Args:
         height, width: of the image in pixels.
+
+    Returns:
+        the end of a sentence about the segmentation; None if nothing is wrong.
     """
     if isinstance(segmentation, dict):
         return _find_rle_mistake(segmentation, height, width)
@@ -42,6 +45,7 @@ def find_mistake(segmentation: Any, height: int, width: int) -> Optional[str]:
 
 
 def _find_rle_mistake(rle: Dict, height: int, width: int) -> Optional[str]:
+    """Find what is wrong with an RLE; see :func:`find_mistake`."""
     if "size" not in rle or "counts" not in rle:
         return "is an RLE without 'size' or 'counts'"
     if rle["size"] != [height, width]:
@@ -61,10 +65,10 @@ def _find_rle_mistake(rle: Dict, height: int, width: int) -> Optional[str]:
 
 
 def packed_length(counts: Union[str, bytes]) -> int:
-    """How many pixels the runs of a packed RLE cover.
+    """Count the pixels that the runs of a packed RLE cover.
 
-    pycocotools fills a mask whose runs end early with whatever was in memory, so this is looked
-    at first. The format is that of its ``rleToString``: per run, groups of five bits, low ones
+    pycocotools fills a mask whose runs end early with whatever was in memory, so this must be
+    checked first. The format is that of its ``rleToString``: per run, groups of five bits, low ones
     first, each as a character from "0" on with a sixth bit if more follow; from the fourth run
     on, the difference to the run before the last.
 
@@ -91,12 +95,12 @@ def packed_length(counts: Union[str, bytes]) -> int:
 
 
 def is_number(x: Any) -> bool:
-    """Whether it can be a coordinate: neither NaN nor infinite, and not as good as infinite."""
+    """Whether something can be a coordinate: a number that is not NaN, infinite or huge."""
     return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < 1e15
 
 
 def to_rle(segmentation: Segmentation, height: int, width: int) -> Dict:
-    """A well-formed segmentation as a packed RLE; polygons with too few points are left out.
+    """Convert a well-formed segmentation to a packed RLE, without polygons of too few points.
 
     Args:
         height, width: of the image in pixels.

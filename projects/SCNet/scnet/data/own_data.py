@@ -1,4 +1,4 @@
-"""One's own data: the arguments that name it, and its registration."""
+"""Naming one's own data, in arguments and in the config, and registering it."""
 
 import os
 from argparse import Namespace
@@ -42,14 +42,15 @@ def register_datasets(
     training sets are given, DATASETS.TEST becomes empty: the config's own would not fit.
 
     Args:
-        splits: the ones to register.
+        cfg: names the files; is changed.
+        splits: the splits to register.
         must_exist: look for the files now, not when the data is used.
 
     Returns:
         whether there are any.
 
     Raises:
-        ValueError: there is not one folder of images, or of maps, per json.
+        ValueError: there is another number of folders of images, or of maps, than of json files.
         FileNotFoundError: a json file or folder does not exist.
     """
     given = False
@@ -73,7 +74,11 @@ def register_datasets(
 
 
 def _per_json(cfg: CfgNode, split: str, key: str) -> Tuple[str, ...]:
-    """The paths of a key; () if there are none and need not be."""
+    """Read the paths of a key, one per json file; () if a key that is optional has none.
+
+    Raises:
+        ValueError: there is another number of paths than of json files.
+    """
     jsons, paths = cfg.DATASETS[f"{split}_JSON"], cfg.DATASETS[f"{split}_{key}"]
     if len(jsons) != len(paths) and (paths or key == "IMAGES"):
         raise ValueError(
@@ -84,7 +89,7 @@ def _per_json(cfg: CfgNode, split: str, key: str) -> Tuple[str, ...]:
 
 
 def _free_name(json_file: str, paths: Dict[str, str]) -> str:
-    """The end of the path, with as many folders as it takes to differ from other data sets."""
+    """Name a data set by the end of its path, long enough to differ from other data sets."""
     files = {"json_file": json_file, **paths}
     files = {key: os.path.abspath(path) for key, path in files.items()}
     parts = os.path.splitext(files["json_file"])[0].split(os.sep)

@@ -1,4 +1,4 @@
-"""The target of the semantic branch for one image, from one of three sources.
+"""Making the target of the semantic branch for one image, from one of three sources.
 
 Shapes: (H, W) the size of the image in pixels. A target is uint8 (H, W), per pixel a class or the
 value to ignore. ``MODEL.SCNET.SEMANTIC.SOURCE`` chooses the source:
@@ -22,18 +22,20 @@ BACKGROUND = "background"
 SOURCES = ("stuffthingmaps", "panoptic", "instances", "none")
 
 
-def read_png(file_name: str, modes: Sequence[str], expected: str, size: Tuple[int, int]):
+def read_png(
+    file_name: str, modes: Sequence[str], expected: str, size: Tuple[int, int]
+) -> np.ndarray:
     """Read a PNG of labels.
 
     Args:
         file_name: of the PNG.
-        modes: of Pillow, that it may have.
-        expected: what it must be, for the message.
+        modes: the modes of Pillow that are allowed.
+        expected: what they mean, for the message.
         size: height and width of the image that it belongs to.
 
     Raises:
-        ValueError: it cannot be read, is no PNG, or has another mode or size; the message names
-            the file.
+        ValueError: the file cannot be read, is no PNG, or has another mode or size; the message
+            names it.
     """
     try:
         with PathManager.open(file_name, "rb") as f, Image.open(f) as png:
@@ -62,7 +64,7 @@ def from_stuffthingmap(
         size: height and width of the image.
 
     Raises:
-        ValueError: it cannot be read, has another mode or size, or values that are no class.
+        ValueError: see :func:`read_png`; or the map has values that are no class.
     """
     expected = "a single channel of 8 bits, in which each pixel's value is its class"
     # In a palette image the indices are the classes.
@@ -89,7 +91,7 @@ def from_panoptic(
         size: height and width of the image.
 
     Raises:
-        ValueError: it cannot be read, has another mode or size, or ids of no segment.
+        ValueError: see :func:`read_png`; or the map has ids that are no segment.
     """
     rgb = read_png(file_name, ("RGB",), "the three channels of COCO's panoptic format", size)
     ids = rgb.astype(np.int64) @ [1, 256, 256**2]
@@ -111,11 +113,11 @@ def from_instances(
     """Draw the objects: each pixel gets the class of the smallest object that covers it.
 
     Of two equally small ones the later wins. Crowd regions are ignored where no object covers
-    them: what is in them is not said pixel by pixel. All else is background.
+    them, as nothing says which of their pixels belong to objects. All else is background.
 
     Args:
-        annotations: Detectron2's, with "segmentation" and "category_id"; those without a
-            segmentation, which no mask is learnt from, are not drawn.
+        annotations: Detectron2's, with "category_id" and "segmentation"; objects without a
+            segmentation are not drawn.
         size: height and width of the image.
         num_things: the classes are 0 to num_things - 1, and num_things is the background.
     """

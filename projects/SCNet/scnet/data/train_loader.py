@@ -1,8 +1,8 @@
-"""Training batches that follow from the seed and their number alone."""
+"""Loading training batches that follow from the seed and their number alone."""
 
 from collections import defaultdict
 from itertools import islice
-from typing import Callable, Dict, Hashable, Iterable, Iterator, List, Sequence, Tuple
+from typing import Callable, DefaultDict, Dict, Hashable, Iterable, Iterator, List, Sequence, Tuple
 
 from detectron2.config import CfgNode
 from detectron2.data import DatasetFromList, build_detection_train_loader
@@ -16,7 +16,7 @@ from .workers import outlive_sigterm
 
 
 class TrainLoader:
-    """Detectron2's training data, as a stream that can be entered at any batch.
+    """Loads training data as Detectron2 does, in a stream that can be entered at any batch.
 
     The images come in the order of Detectron2's sampler (``DATALOADER.SAMPLER_TRAIN``), grouped
     by aspect ratio if ``DATALOADER.ASPECT_RATIO_GROUPING`` says so. Each is augmented with random
@@ -29,7 +29,8 @@ class TrainLoader:
     """
 
     def __init__(self, cfg: CfgNode, mapper: Callable[[Dict], Dict], batch_size: int):
-        """
+        """Read the data sets.
+
         Args:
             cfg: names the data sets and the sampler.
             mapper: makes the model's input from a dict of Detectron2's format.
@@ -81,14 +82,14 @@ def number_globally(indices: Iterable[int]) -> Iterator[Tuple[int, int]]:
 def group(
     samples: Iterable[Tuple[int, int]], size: int, kinds: Sequence[Hashable]
 ) -> Iterator[List[Tuple[int, int]]]:
-    """Batches of samples of one kind, in the order in which they fill up.
+    """Make batches of samples of one kind, in the order in which they fill up.
 
     Args:
         samples: number and index of each.
         size: of a batch.
-        kinds: of each index.
+        kinds: the kind of the sample with each index.
     """
-    waiting = defaultdict(list)
+    waiting: DefaultDict[Hashable, List[Tuple[int, int]]] = defaultdict(list)
     for sample in samples:
         batch = waiting[kinds[sample[1]]]
         batch.append(sample)
@@ -98,7 +99,7 @@ def group(
 
 
 class _SeededSamples(Dataset):
-    """Maps (number, index) to what the mapper makes of a record."""
+    """Holds, for (number, index), what the mapper makes of a record with the seed of the number."""
 
     def __init__(self, records: DatasetFromList, mapper: Callable[[Dict], Dict], seed: int):
         self.records = records

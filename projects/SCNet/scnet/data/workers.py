@@ -1,4 +1,4 @@
-"""What the processes that load data have in common."""
+"""Setting up the processes that load data."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import threading
 
 
 def outlive_sigterm(worker: int) -> None:
-    """For ``DataLoader(worker_init_fn=...)``: only the training may end its workers.
+    """Let only the training end this worker; for ``DataLoader(worker_init_fn=...)``.
 
     A cluster that is about to take a machine back may send SIGTERM to all processes of a job. The
     training needs its workers until it has written a checkpoint. SIGTERM from the training itself
@@ -18,6 +18,7 @@ def outlive_sigterm(worker: int) -> None:
 
 
 def _end_with(parent: int) -> None:
+    """End this process when its parent sends SIGTERM."""
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         continue
     os._exit(0)

@@ -11,7 +11,8 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from ..config import read_cfg
-from ..data.config_from_data import check_name, configure_for_datasets, configure_semantic
+from ..data.config_from_data import configure_for_datasets, configure_semantic
+from ..data.datasets.catalog import check_registered
 from ..data.own_data import data_opts, register_datasets
 from .distributed import share_threads
 from .output_dir import former_config_kept, prepare_output_dir
@@ -78,7 +79,7 @@ def configure_data(cfg: CfgNode, keep: Sequence[str], eval_only: bool = False) -
             "There is no data to train on. Give --train-json and --train-images, or DATASETS.TRAIN."
         )
     for name in (() if eval_only else cfg.DATASETS.TRAIN) + cfg.DATASETS.TEST:
-        check_name(name)
+        check_registered(name)
     if own:
         return configure_for_datasets(cfg, keep, eval_only)
     return [] if eval_only else configure_semantic(cfg, keep)

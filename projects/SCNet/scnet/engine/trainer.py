@@ -20,7 +20,8 @@ from ..checkpoint.checkpointer import TRAINER, TRAINING_MODEL
 from ..checkpoint.durable import write_durably
 from ..data import SCNetDatasetMapper
 from ..data.config_from_data import semantic_classes
-from ..data.datasets.coco_json import check_num_classes, thing_classes
+from ..data.datasets.catalog import thing_classes
+from ..data.datasets.class_names import check_num_classes
 from ..data.train_loader import TrainLoader
 from ..data.workers import outlive_sigterm
 from ..modeling.class_metadata import make_metadata

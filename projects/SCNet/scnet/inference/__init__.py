@@ -1,3 +1,4 @@
 """Predicting with trained weights: the predictor, what it reads and what can be written."""
 
-from .predictor import BACKENDS, Predictor
+from .backends import BACKENDS
+from .predictor import Predictor

@@ -1,44 +1,53 @@
-"""The backend of :class:`Predictor` for files of tools/export.py."""
+"""The backend of the predictor for files of tools/export.py."""
 
-from typing import List, Optional
+from typing import List
 
 import numpy as np
 import torch
-from detectron2.config import CfgNode
 from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.structures import Instances
 
 from ..export.runtime import load_exported
+from .pytorch_backend import Config
 
 
 class ExportedBackend:
-    """A TorchScript or ONNX file, which has all that a config would say.
+    """Runs a TorchScript or ONNX file; see :class:`scnet.inference.backends.Backend`.
 
     It runs one image at a time. Its score threshold is that of the config it was exported with.
     """
 
-    def __init__(self, weights: str, cfg: Optional[CfgNode] = None, threshold: float = 0.0):
-        """
+    def __init__(self, weights: str, config: Config = None, threshold: float = 0.0):
+        """Read a file.
+
         Args:
             weights: the file.
-            cfg, threshold: have no effect.
+            config: must be None, as the file has all that a config would say.
+            threshold: has no effect: the file returns what it was exported to return.
 
         Raises:
-            FileNotFoundError, ValueError, ImportError: see
-                :func:`scnet.export.runtime.load_exported`.
+            ValueError: a config is given; or see :func:`scnet.export.runtime.load_exported`, as
+                for the others.
+            FileNotFoundError: there is no such file.
+            ImportError: ONNX Runtime is needed and not installed.
         """
+        if config is not None:
+            raise ValueError(
+                f"'{weights}' was exported with its config and takes no other. Leave out the "
+                "config, or export the model again with that one."
+            )
         self.model = load_exported(weights)
         metadata = self.model.metadata
         self.names = metadata["class_names"]
         self.resize = ResizeShortestEdge(metadata["min_size_test"], metadata["max_size_test"])
 
     def __call__(self, images: List[np.ndarray]) -> List[Instances]:
-        """See :mod:`scnet.inference.predictor`."""
+        """Find the objects; see :class:`scnet.inference.backends.Backend`."""
         inputs = [self._prepare(pixels) for pixels in images]
         return self.model(inputs, [pixels.shape[:2] for pixels in images])
 
     def _prepare(self, pixels: np.ndarray) -> torch.Tensor:
-        """(H, W, 3) BGR -> (3, h, w) as the file wants it."""
+        """Make the file's input (3, h, w) from an image (H, W, 3), BGR."""
         if self.model.metadata["input_format"] == "RGB":
             pixels = pixels[:, :, ::-1]
         pixels = self.resize.get_transform(pixels).apply_image(pixels)

@@ -17,21 +17,19 @@ DEFAULT_RATE = 25.0  # frames per second, of cameras that do not tell theirs
 
 
 class Frame(NamedTuple):
-    """An image that was read.
+    """An image that was read from a file or a camera.
 
     Attributes:
-        source: where it is from; None if it was given as an array.
-        number: of the frame within its video, or of the array, from 1.
+        source: where it is from.
+        number: of the frame within its video, from 1.
         pixels: (H, W, 3) uint8, BGR.
     """
 
-    source: Optional[Union["InputImage", "InputVideo"]]
+    source: Union["InputImage", "InputVideo"]
     number: int
     pixels: np.ndarray
 
     def __str__(self) -> str:
-        if self.source is None:
-            return f"Image number {self.number}"
         if isinstance(self.source, InputImage):
             return f"Image '{self.source.file_name}'"
         return f"Frame {self.number} of '{self.source.file_name}'"
@@ -44,7 +42,7 @@ class InputImage:
     Attributes:
         file_name: path of the image.
         picture: path of its picture within the output folder.
-        dataset: name of the data set that it is from, if it is from one.
+        dataset: name of the data set that the image belongs to; None if it belongs to none.
         record: Detectron2's dict of the image in that data set.
     """
 
@@ -54,11 +52,11 @@ class InputImage:
     record: Optional[Dict] = None
 
     def count(self) -> int:
-        """The number of frames."""
+        """The number of frames, which is 1."""
         return 1
 
     def frames(self) -> Iterator[Frame]:
-        """The image.
+        """Read the image.
 
         Raises:
             FileNotFoundError, ValueError: see :func:`scnet.data.read_image`.
@@ -83,9 +81,10 @@ class InputVideo:
     rate: float = DEFAULT_RATE
 
     def open(self) -> cv2.VideoCapture:
-        """
+        """Open the video or the camera.
+
         Raises:
-            ValueError: it is no video that OpenCV can read, or there is no such camera.
+            ValueError: OpenCV cannot read the file, or there is no such camera.
         """
         capture = cv2.VideoCapture(self.file_name if self.camera is None else self.camera)
         if not capture.isOpened():
@@ -94,7 +93,7 @@ class InputVideo:
         return capture
 
     def count(self) -> Optional[int]:
-        """The number of frames, as the file says; None for a camera."""
+        """The number of frames that the file says it has; None for a camera."""
         if self.camera is not None:
             return None
         capture = self.open()
@@ -103,10 +102,10 @@ class InputVideo:
         return count if count > 0 else None
 
     def frames(self) -> Iterator[Frame]:
-        """The frames, one after the other.
+        """Read the frames, one after the other.
 
         Raises:
-            ValueError: see :meth:`open`; or there are none.
+            ValueError: see :meth:`open`; or the video has no frames.
         """
         capture = self.open()
         self.rate = capture.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
@@ -128,13 +127,13 @@ Input = Union[InputImage, InputVideo]
 
 
 def frames_of(inputs: Iterable[Input]) -> Iterator[Frame]:
-    """All frames of all inputs, read when they are needed."""
+    """Read all frames of all inputs, each when it is needed."""
     for source in inputs:
         yield from source.frames()
 
 
 def find_inputs(sources: Iterable[str]) -> List[Input]:
-    """What the sources name, each file once.
+    """Find the images and videos that the sources name, each once.
 
     Args:
         sources: image files; video files; folders, for the images in them and below; patterns
@@ -142,8 +141,8 @@ def find_inputs(sources: Iterable[str]) -> List[Input]:
             sets; numbers of cameras.
 
     Raises:
-        FileNotFoundError: a source is none of these, or has no images.
-        ValueError: two would have the same picture.
+        FileNotFoundError: a source is nothing of that kind, or has no images.
+        ValueError: two inputs would have the same picture.
     """
     inputs: Dict[str, Input] = {}
     for source in sources:
@@ -160,21 +159,23 @@ def find_inputs(sources: Iterable[str]) -> List[Input]:
 
 
 def find_images(sources: Iterable[str]) -> List[InputImage]:
-    """:func:`find_inputs` without videos.
+    """Find the images that the sources name; arguments and errors as for :func:`find_inputs`.
 
     Raises:
-        ValueError: there is a video or a camera among them.
+        ValueError: a source names a video or a camera.
     """
-    inputs = find_inputs(sources)
-    for x in inputs:
+    images = []
+    for x in find_inputs(sources):
         if isinstance(x, InputVideo):
             raise ValueError(f"'{x.file_name}' is a video or a camera; give images.")
-    return inputs
+        images.append(x)
+    return images
 
 
 def _find(source: str) -> List[Input]:
-    """What one source names; see :func:`find_inputs`."""
+    """Find what one source names; see :func:`find_inputs`."""
     path = Path(source)
+    found: List[Input]
     if path.is_dir():
         files = (p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
         found = [_file(p, path) for p in sorted(files)]
@@ -189,10 +190,10 @@ def _find(source: str) -> List[Input]:
         found = [InputVideo(source, f"camera{source}.mp4", int(source))]
     elif glob.has_magic(source):
         fixed = next(k for k, part in enumerate(path.parts) if glob.has_magic(part))
-        files = (Path(p) for p in glob.glob(source, recursive=True))
-        known = IMAGE_SUFFIXES | VIDEO_SUFFIXES
-        files = sorted(p for p in files if p.suffix.lower() in known and p.is_file())
-        found = [_file(p, Path(*path.parts[:fixed])) for p in files]
+        root, known = Path(*path.parts[:fixed]), IMAGE_SUFFIXES | VIDEO_SUFFIXES
+        matches = (Path(p) for p in glob.glob(source, recursive=True))
+        files = (p for p in matches if p.suffix.lower() in known and p.is_file())
+        found = [_file(p, root) for p in sorted(files)]
     else:
         raise FileNotFoundError(
             f"'{source}' is no image, folder or registered data set, no video and no camera."
@@ -205,7 +206,7 @@ def _find(source: str) -> List[Input]:
 
 
 def _file(path: Path, root: Path) -> Input:
-    """A file, whose picture lies where the file lies within ``root``."""
+    """Make an input of a file; its picture lies where the file lies within ``root``."""
     relative = path.relative_to(root)
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return InputVideo(str(path), str(relative.with_suffix(".mp4")))

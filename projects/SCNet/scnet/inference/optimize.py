@@ -1,4 +1,4 @@
-"""Make a trained model predict the same faster."""
+"""Making a trained model predict the same in less time."""
 
 import copy
 
@@ -11,13 +11,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..modeling.meta_arch import SCNet
+from .replace_modules import replace_modules
 from .winograd import WinogradConv2d, is_winograd
 
 
 def optimize_for_inference(
     model: GeneralizedRCNN, dtype: torch.dtype = torch.float32
 ) -> GeneralizedRCNN:
-    """A copy of a model that predicts the same faster, and can do nothing else.
+    """Copy a model; the copy predicts the same in less time, and can do nothing else.
 
     - Batch norm with constant statistics becomes part of the convolution before it.
     - The semantic predictor and the classifier of the global context are left out unless their
@@ -53,16 +54,16 @@ def optimize_for_inference(
     if on_cpu or dtype != torch.float32:
         model.to(memory_format=torch.channels_last)
     if on_cpu and dtype == torch.float32:
-        for module in filter(is_winograd, model.modules()):
-            WinogradConv2d.convert(module)
+        convs = [module for module in model.modules() if is_winograd(module)]
+        replace_modules(model, {conv: WinogradConv2d(conv).eval() for conv in convs})
     return model
 
 
 def optimize_as_configured(model: GeneralizedRCNN, cfg: CfgNode) -> GeneralizedRCNN:
-    """The model as MODEL.SCNET.OPTIMIZE_FOR_INFERENCE wants it.
+    """Optimize a model as MODEL.SCNET.OPTIMIZE_FOR_INFERENCE says; "" leaves it as it is.
 
     Raises:
-        ValueError: it is none of "", "float32", "bfloat16" and "float16".
+        ValueError: the key has another value than "", "float32", "bfloat16" and "float16".
     """
     name = cfg.MODEL.SCNET.OPTIMIZE_FOR_INFERENCE
     if name not in ("", "float32", "bfloat16", "float16"):
@@ -74,6 +75,7 @@ def optimize_as_configured(model: GeneralizedRCNN, cfg: CfgNode) -> GeneralizedR
 
 
 def _drop_what_only_trains(model: SCNet) -> None:
+    """Take out the layers whose outputs only the losses need."""
     if model.semantic_head is not None and not model.semantic_output:
         model.semantic_head.predictor = nn.Identity()
     if model.global_context_head is not None and not model.image_scores_output:
@@ -81,6 +83,7 @@ def _drop_what_only_trains(model: SCNet) -> None:
 
 
 def _fold_norm(conv: Conv2d) -> None:
+    """Let a convolution do what its batch norm does."""
     norm = conv.norm
     conv.weight, conv.bias = fuse_conv_bn_weights(
         conv.weight,

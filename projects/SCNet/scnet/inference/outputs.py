@@ -1,12 +1,8 @@
-"""What is written: pictures and videos, results in COCO format, label maps.
-
-Every writer has ``paths(inputs)``, what it is going to write; ``write(frame, instances)``, for
-each frame in order; and ``close()``. As context managers they close themselves. The frames are
-those of :func:`scnet.inference.inputs.frames_of`, which have a source.
-"""
+"""Writing what was predicted: pictures and videos, label maps, results in COCO format."""
 
 import json
 import os
+from abc import abstractmethod
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Dict, List, Optional, Sequence
@@ -21,23 +17,37 @@ from .inputs import Frame, Input, InputImage, InputVideo
 
 
 class Writer(AbstractContextManager):
-    """See the head of the module."""
+    """Writes what was found in frames. As a context manager it closes itself."""
 
-    def __exit__(self, *error) -> None:
-        self.close()
+    @abstractmethod
+    def paths(self, inputs: Sequence[Input]) -> List[str]:
+        """The files and folders that will be written for some inputs."""
+
+    @abstractmethod
+    def write(self, frame: Frame, instances: Instances) -> None:
+        """Write, or keep for later, what was found in the next frame.
+
+        Args:
+            frame: of :func:`scnet.inference.inputs.frames_of`, in its order.
+            instances: with ``scores``, and ``pred_masks`` (R, H, W) if the model predicts masks.
+        """
 
     def close(self) -> None:
         """Finish what was begun."""
 
+    def __exit__(self, *error) -> None:
+        self.close()
+
 
 class Pictures(Writer):
-    """A picture per image and a video per video, with the instances drawn in.
+    """Writes a picture per image and a video per video, with the instances drawn in.
 
     In pictures each instance has its own colour, in videos each class.
     """
 
     def __init__(self, folder: str, names: List[str]):
-        """
+        """Write nothing yet.
+
         Args:
             folder: gets the pictures.
             names: of the classes.
@@ -50,20 +60,22 @@ class Pictures(Writer):
         return [os.path.join(self.folder, x.picture) for x in inputs]
 
     def write(self, frame: Frame, instances: Instances) -> None:
-        """
+        """Write the picture, or the next frame of the video.
+
         Raises:
             OSError: the picture or video cannot be written.
         """
-        [path] = self.paths([frame.source])
-        is_video = isinstance(frame.source, InputVideo)
+        source = frame.source
+        [path] = self.paths([source])
+        is_video = isinstance(source, InputVideo)
         drawn = draw_detections(frame.pixels, instances, self.names, color_by_class=is_video)
-        if not is_video:
+        if isinstance(source, InputImage):
             write_rgb(path, drawn)
             return
-        if frame.source is not self.source:
+        if self.video is None or source is not self.source:
             self.close()
-            self.video = open_video(path, frame.source.rate, drawn.shape[:2])
-            self.source = frame.source
+            self.video = open_video(path, source.rate, drawn.shape[:2])
+            self.source = source
         self.video.write(np.ascontiguousarray(drawn[:, :, ::-1]))
 
     def close(self) -> None:
@@ -73,7 +85,7 @@ class Pictures(Writer):
 
 
 def open_video(path: str, rate: float, size: Sequence[int]) -> cv2.VideoWriter:
-    """An MPEG-4 video to be written; its folder is made.
+    """Begin an MPEG-4 video; its folder is made.
 
     Args:
         rate: frames per second.
@@ -83,14 +95,14 @@ def open_video(path: str, rate: float, size: Sequence[int]) -> cv2.VideoWriter:
         OSError: it cannot be written.
     """
     os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    video = cv2.VideoWriter(path, cv2.VideoWriter_fourcc(*"mp4v"), rate, (size[1], size[0]))
+    video = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"mp4v"), rate, (size[1], size[0]))
     if not video.isOpened():
         raise OSError(f"Could not write '{path}'.")
     return video
 
 
 class LabelMaps(Writer):
-    """A PNG per image, as large as the image: 0 is no object, k the object with the k-th score.
+    """Writes a PNG per image, as large as the image: 0 is no object, k that with the k-th score.
 
     The pixels have 8 bits, or 16 if there are more than 255 objects. Where masks overlap, the
     object with the higher score is seen. The frames of "clip.mp4" are "clip/000001.png" and so on.
@@ -106,7 +118,8 @@ class LabelMaps(Writer):
         ]
 
     def write(self, frame: Frame, instances: Instances) -> None:
-        """
+        """Write the map.
+
         Raises:
             ValueError: the model predicts no masks.
             OSError: the map cannot be written.
@@ -120,11 +133,12 @@ class LabelMaps(Writer):
 
 
 def _stem(source: InputVideo) -> str:
+    """The folder for the frames of a video, within the output folder."""
     return os.path.splitext(source.picture)[0]
 
 
 def label_map(instances: Instances) -> np.ndarray:
-    """(H, W) uint8 or uint16; see :class:`LabelMaps`.
+    """Draw the objects as in :class:`LabelMaps`: (H, W) uint8 or uint16.
 
     Raises:
         ValueError: the instances have no masks.
@@ -139,7 +153,7 @@ def label_map(instances: Instances) -> np.ndarray:
 
 
 class CocoResults(Writer):
-    """A json file of results in COCO format, which ``pycocotools.COCO.loadRes`` reads.
+    """Writes a json file of results in COCO format, which ``pycocotools.COCO.loadRes`` reads.
 
     Each object has ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), ``score``,
     ``segmentation`` (RLE) if the model predicts masks, and beside that ``file_name``,
@@ -147,7 +161,8 @@ class CocoResults(Writer):
     """
 
     def __init__(self, path: str, names: List[str], annotations: Optional[str] = None):
-        """
+        """Read the ids; nothing is written yet.
+
         Args:
             path: of the file, which is written by :meth:`close`.
             names: of the classes.
@@ -176,7 +191,8 @@ class CocoResults(Writer):
         return [self.path]
 
     def write(self, frame: Frame, instances: Instances) -> None:
-        """
+        """Keep what was found in the next frame.
+
         Raises:
             ValueError: the image is not in the json.
         """
@@ -193,18 +209,23 @@ class CocoResults(Writer):
             self.results.append(x)
 
     def _image_id(self, frame: Frame) -> int:
-        """The longest end of the path that is a file name of the json decides."""
+        """Find the image by the longest end of its path that is a file name of the json.
+
+        Raises:
+            ValueError: there is none.
+        """
         parts = Path(frame.source.file_name).parts
         for k in range(len(parts)):
             if parts[k:] in self.image_ids:
                 return self.image_ids[parts[k:]]
         raise ValueError(f"'{self.annotations}' has no image '{frame.source.file_name}'.")
 
-    def __exit__(self, error, *args) -> None:
-        if error is None:  # what is incomplete is not written
+    def __exit__(self, *error) -> None:
+        if error[0] is None:  # what is incomplete is not written
             self.close()
 
     def close(self) -> None:
+        """Write the file."""
         os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
         with open(self.path, "w", encoding="utf-8") as f:
             json.dump(self.results, f)

@@ -10,6 +10,7 @@ rows and columns of tiles.
 """
 
 from math import prod
+from typing import List, Optional
 
 import torch
 from torch import Tensor, nn
@@ -20,20 +21,26 @@ BLOCK = 2**20  # numbers that are transformed at a time: a block should fit into
 MIN_CHANNELS = 256  # with fewer the transforms take longer than the products save
 
 
-class WinogradConv2d(nn.Conv2d):
-    """A convolution whose weight (16, C, D) is transformed. It cannot train."""
+class WinogradConv2d(nn.Module):
+    """Computes what a 3x3 convolution computes; cannot train.
 
-    @classmethod
-    def convert(cls, conv: nn.Conv2d) -> None:
-        """Turn a convolution for which :func:`is_winograd` holds into one of this class.
+    Attributes:
+        weight: (16, C, D), the transformed kernels.
+        bias: (D,), or None.
+        activation: what is applied to the output, or None.
+    """
 
-        In place: Detectron2 keeps some convolutions in plain lists beside the tree of modules.
-        """
+    bias: Optional[Tensor]
+
+    def __init__(self, conv: nn.Conv2d):
+        """Take the weights of a convolution for which :func:`is_winograd` holds."""
+        super().__init__()
         g = KERNEL_TRANSFORM.to(conv.weight)
         # The input's transforms below put columns before rows.
         weight = torch.einsum("xj,yi,dcij->xycd", g, g, conv.weight.detach()).flatten(0, 1)
-        conv.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
-        conv.__class__ = cls
+        self.weight = nn.Parameter(weight.contiguous(), requires_grad=False)
+        self.bias = conv.bias
+        self.activation = getattr(conv, "activation", None)  # Detectron2's convolutions have one
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, D, H, W), ``channels_last``."""
@@ -54,11 +61,13 @@ class WinogradConv2d(nn.Conv2d):
                 block_out = out[i : i + images, y : y + step]
                 self._convolve(F.pad(block, padding), block_out, memory)
         out = out.view(n, 2 * rows, 2 * columns, d)[:, :height, :width].permute(0, 3, 1, 2)
-        activation = getattr(self, "activation", None)  # Detectron2's convolutions can have one
-        return out if activation is None else activation(out)
+        return out if self.activation is None else self.activation(out)
 
-    def _convolve(self, x: Tensor, out: Tensor, memory) -> None:
-        """Padded input (N, 2 Y + 2, 2 X + 2, C) -> out (N, Y, 2, X, 2, D)."""
+    def _convolve(self, x: Tensor, out: Tensor, memory: List[Tensor]) -> None:
+        """Write the output (N, Y, 2, X, 2, D) for the padded input (N, 2 Y + 2, 2 X + 2, C).
+
+        ``memory`` is for what comes in between.
+        """
         n, rows, _, columns, _, d = out.shape
         by_row, tiles, products, by_column = (
             m[: prod(shape)].view(shape)
@@ -85,7 +94,6 @@ def is_winograd(module: nn.Module) -> bool:
     """Whether a module is a convolution that Winograd's algorithm can do, and does faster."""
     return (
         isinstance(module, nn.Conv2d)
-        and not isinstance(module, WinogradConv2d)
         and getattr(module, "norm", None) is None
         and module.kernel_size == (3, 3)
         and module.stride == module.dilation == (1, 1)
@@ -97,7 +105,7 @@ def is_winograd(module: nn.Module) -> bool:
 
 
 def _transform_input(x: Tensor, dim: int, out: Tensor) -> None:
-    """From the places 0 to 3 of every tile along ``dim``: out[k], for the k-th product."""
+    """Write what the k-th product takes, from places 0 to 3 of every tile along ``dim``: out[k]."""
     a, b, c, d = (
         x.narrow(dim, k, x.shape[dim] - 3).unfold(dim, 1, 2).squeeze(-1) for k in range(4)
     )
@@ -108,6 +116,6 @@ def _transform_input(x: Tensor, dim: int, out: Tensor) -> None:
 
 
 def _transform_output(x: Tensor, out: Tensor) -> None:
-    """From the products 0 to 3, the first dimension: out[k], the k-th output of a tile."""
+    """Write the k-th output of every tile, from the products x[0] to x[3]: out[k]."""
     torch.add(x[0], x[1], out=out[0]).add_(x[2])
     torch.sub(x[1], x[2], out=out[1]).sub_(x[3])

@@ -1,4 +1,4 @@
-"""COCO 2017 with the semantic maps of COCO-Stuff ("stuffthingmaps")."""
+"""Registering COCO 2017 with the semantic maps of COCO-Stuff ("stuffthingmaps")."""
 
 import os
 from typing import List

@@ -1,4 +1,4 @@
-"""Panoptic annotations in COCO format, as targets of the semantic branch.
+"""Reading panoptic annotations in COCO format, for the targets of the semantic branch.
 
 The semantic classes are those of the instances first, in their order, then the stuff classes in
 the order of their category ids.
@@ -6,7 +6,7 @@ the order of their category ids.
 
 import json
 import os
-from typing import Dict, List
+from typing import Dict, List, Tuple
 
 from detectron2.data import MetadataCatalog
 
@@ -15,15 +15,15 @@ def add_panoptic(records: List[Dict], name: str, panoptic_json: str, panoptic_ro
     """Give each image its panoptic PNG and the segments in it.
 
     Args:
-        records: Detectron2's dicts; get "pan_seg_file_name" and "segments_info", whose
-            "category_id" are semantic classes.
+        records: a dict of Detectron2 per image. It gets "pan_seg_file_name" and "segments_info",
+            whose "category_id" are semantic classes.
         name: of the data set, whose metadata has the thing classes and gets the
             ``stuff_classes``: the names of all semantic classes.
         panoptic_json, panoptic_root: the annotations, and the folder of their PNGs.
 
     Raises:
-        ValueError: the file is not in COCO's panoptic format, its things are other categories
-            than the instances', or an image is not in it.
+        ValueError: the json is not in COCO's panoptic format, its things are not the categories
+            of the instances, or it lacks an image.
         FileNotFoundError: a PNG does not exist.
     """
     categories, annotations = _read(panoptic_json)
@@ -68,8 +68,8 @@ def add_panoptic(records: List[Dict], name: str, panoptic_json: str, panoptic_ro
         ]
 
 
-def _read(panoptic_json: str):
-    """The categories, and the annotations by image id.
+def _read(panoptic_json: str) -> Tuple[List[Dict], Dict[int, Dict]]:
+    """Read the categories, and the annotations by image id.
 
     Raises:
         ValueError: the file is not in COCO's panoptic format.

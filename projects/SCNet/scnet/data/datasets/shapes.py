@@ -1,7 +1,7 @@
-"""The built-in data set: shapes over textured ground, made on first use, always the same.
+"""Generating the built-in data set: shapes over textured ground, always the same.
 
-It is in COCO format with a semantic map per image, like COCO with its stuff maps, so it goes
-through the same code. Five thing classes differ in outline; texture, size, rotation and
+It is made when it is first used. It is in COCO format with a semantic map per image, like COCO
+with its stuff maps, so it goes through the same code. Five thing classes differ in outline; texture, size, rotation and
 occlusion are drawn at random for each object, and colour is no more than a hint. Four stuff
 classes are textures of the ground.
 """
@@ -20,7 +20,7 @@ from iopath.common.file_io import file_lock, get_cache_dir
 from pycocotools import mask as mask_util
 from tqdm import tqdm
 
-from .coco_json import load
+from .loading import load
 
 THING_CLASSES = ("disk", "rectangle", "triangle", "star", "ring")
 STUFF_CLASSES = ("stripes", "checkerboard", "clouds", "slope")
@@ -76,10 +76,12 @@ def generate(root: str, num_images: Dict[str, int] = NUM_IMAGES) -> None:
 
 
 def _generate_split(root: str, split: str, count: int) -> None:
+    """Write the images, the semantic maps and the json of one split."""
     folders = [os.path.join(root, split), os.path.join(root, "stuffthingmaps", split)]
     for folder in [*folders, os.path.join(root, "annotations")]:
         os.makedirs(folder, exist_ok=True)
-    images, annotations = [], []
+    images: List[Dict] = []
+    annotations: List[Dict] = []
     for i in tqdm(range(count), desc=f"Generating the data set of shapes ({split})"):
         seed = [VERSION, list(NUM_IMAGES).index(split), i]
         image, sem_seg, masks, classes = make_image(np.random.default_rng(seed))
@@ -145,8 +147,12 @@ def make_image(
     return image, sem_seg, [m for m, _ in shown], [c for _, c in shown]
 
 
-def _ground(rng, height: int, width: int) -> Tuple[np.ndarray, np.ndarray]:
-    """One or two dull textures, divided by a slanting line."""
+def _ground(rng: np.random.Generator, height: int, width: int) -> Tuple[np.ndarray, np.ndarray]:
+    """Draw two dull textures, divided by a slanting line.
+
+    Returns:
+        image (H, W, 3) uint8 BGR, and semantic map (H, W) uint8.
+    """
     first, second = rng.choice(len(STUFF_CLASSES), 2, replace=False)
     y, x = np.mgrid[:height, :width]
     angle = rng.uniform(0, np.pi)
@@ -163,18 +169,25 @@ def _ground(rng, height: int, width: int) -> Tuple[np.ndarray, np.ndarray]:
     return image, sem_seg.astype(np.uint8)
 
 
-def _hue(rng, category: int, classes: Sequence[str]) -> float:
-    """A hue in [0, 180), as OpenCV counts them: half of the time one near that of the class, so
-    that colour is a hint, and half of the time any."""
+def _hue(rng: np.random.Generator, category: int, classes: Sequence[str]) -> float:
+    """Choose a hue in [0, 180), as OpenCV counts them.
+
+    Half of the time it is near that of the class, so that colour is a hint; else it is any.
+    """
     if rng.random() < 0.5:
         return rng.uniform(0, 180)
     return (180 * category / len(classes) + rng.normal(0, 8)) % 180
 
 
 def _texture(
-    rng, kind: str, hue: float, saturation: Tuple[int, int], height: int, width: int
+    rng: np.random.Generator,
+    kind: str,
+    hue: float,
+    saturation: Tuple[int, int],
+    height: int,
+    width: int,
 ) -> np.ndarray:
-    """(H, W, 3) uint8: a pattern of two shades of one hue."""
+    """Draw a pattern of two shades of one hue, (H, W, 3) uint8 BGR."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     angle, period = rng.uniform(0, np.pi), rng.uniform(6, 24)
     u, v = x * np.cos(angle) + y * np.sin(angle), y * np.cos(angle) - x * np.sin(angle)
@@ -197,8 +210,8 @@ def _texture(
     return cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR)
 
 
-def _outline(rng, kind: str, height: int, width: int) -> np.ndarray:
-    """(H, W) uint8, 1 inside a shape of random size, place and rotation."""
+def _outline(rng: np.random.Generator, kind: str, height: int, width: int) -> np.ndarray:
+    """Draw a shape of random size, place and rotation: (H, W) uint8, 1 inside it."""
     radius = np.exp(rng.uniform(*np.log(DIAMETERS))) / 2
     centre = rng.uniform(0.05, 0.95, 2) * (width, height)
     turn = rng.uniform(0, 2 * np.pi)
@@ -219,17 +232,18 @@ def _outline(rng, kind: str, height: int, width: int) -> np.ndarray:
 
 
 def _star_points(count: int, outer: float, inner: float, turn: float) -> np.ndarray:
-    """``count`` points around the origin, alternately at two distances."""
+    """Place ``count`` points around the origin, alternately at two distances: (count, 2)."""
     angles = turn + np.arange(count) * 2 * np.pi / count
     distances = np.where(np.arange(count) % 2, inner, outer)
     return np.stack([np.cos(angles), np.sin(angles)], axis=1) * distances[:, None]
 
 
 def _rotate(points: np.ndarray, turn: float) -> np.ndarray:
+    """Rotate points (N, 2) around the origin."""
     cos, sin = np.cos(turn), np.sin(turn)
     return points @ np.array([[cos, sin], [-sin, cos]])
 
 
 def _fill(mask: np.ndarray, centre: np.ndarray, points: np.ndarray, value: int) -> None:
-    """Fill a polygon, with its corners to a sixteenth of a pixel."""
+    """Fill a polygon whose corners are precise to a sixteenth of a pixel."""
     cv2.fillPoly(mask, [np.round((points + centre) * 16).astype(np.int32)], value, shift=4)

@@ -1,6 +1,6 @@
-"""Checks of one annotation of a COCO json file."""
+"""Checks of the annotations of a COCO json file, one by one."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Set
 
 from .. import masks
 from .report import Report
@@ -12,11 +12,12 @@ class AnnotationCheck:
     """Adds what is wrong with annotations to a report.
 
     Attributes:
-        reach: how far the boxes go to the right or down, in pixels.
+        reach: how far the boxes go to the right or down, in pixels; from all annotations so far.
     """
 
     def __init__(self, json_file: str, classes: Dict[int, str], report: Report) -> None:
-        """
+        """Check nothing yet.
+
         Args:
             json_file: that the annotations are in.
             classes: names by category id.
@@ -24,12 +25,31 @@ class AnnotationCheck:
         """
         self.json_file, self.classes, self.report = json_file, classes, report
         self.reach = 0.0
+        self._ids: Set[int] = set()
+
+    def has_ids(self, annotation: Dict) -> bool:
+        """Whether it has an id of its own and the id of an image, known or not."""
+        number, image = annotation.get("id"), annotation.get("image_id")
+        if type(number) is not int:
+            self.report.error(
+                "annotation without id",
+                f"'{self.json_file}': annotation {str(annotation)[:200]} needs an integer 'id'.",
+            )
+            return False
+        if number in self._ids:
+            text = "has an id that another has"
+            return self._error("two annotations with one id", annotation, text)
+        self._ids.add(number)
+        if type(image) is not int:
+            text = f"has the image_id {image!r}; it must be the integer 'id' of an image"
+            return self._error("annotation without image_id", annotation, text)
+        return True
 
     def has_category(self, annotation: Dict, image: Optional[Dict]) -> bool:
-        """Whether its category is one of the classes; ``image`` None is an unknown one."""
+        """Whether its category is one of the classes; ``image`` is None if it is unknown."""
         category = annotation.get("category_id")
         if _find(self.classes, category) is None:
-            return self.error(
+            return self._error(
                 "unknown category",
                 annotation,
                 f"has category_id {category!r}, which is none of "
@@ -41,14 +61,14 @@ class AnnotationCheck:
     def is_usable(self, annotation: Dict, image: Dict) -> bool:
         """Whether Detectron2 and pycocotools can read it."""
         if not _find({0: True, 1: True}, annotation.get("iscrowd", 0)):
-            return self.error(
+            return self._error(
                 "iscrowd is neither 0 nor 1",
                 annotation,
                 f"has iscrowd {annotation['iscrowd']!r}; it must be 0 or 1",
                 image,
             )
         if annotation.get("ignore", 0) != 0:  # not even null
-            return self.error(
+            return self._error(
                 "'ignore' is set",
                 annotation,
                 "has 'ignore', which Detectron2 does not know. Set 'iscrowd' to 1 instead",
@@ -56,8 +76,8 @@ class AnnotationCheck:
             )
         keypoints = annotation.get("keypoints") or []  # not used, but Detectron2 reads them
         if not isinstance(keypoints, list) or not all(map(masks.is_number, keypoints)):
-            return self.error(
-                "keypoints that are none",
+            return self._error(
+                "malformed keypoints",
                 annotation,
                 "has keypoints that are no list of numbers. Correct or remove them",
                 image,
@@ -66,21 +86,22 @@ class AnnotationCheck:
 
     @staticmethod
     def is_left_out(annotation: Dict, image: Dict) -> bool:
-        """Whether Detectron2 drops the object: it has no area in the image, or no polygon."""
+        """Whether Detectron2 drops the object: no area in the image, or no polygon with an area."""
         segmentation = annotation.get("segmentation")
         polygons = segmentation if isinstance(segmentation, list) else []
         without = bool(polygons) and not any(map(masks.is_valid_polygon, polygons))
         return without or _is_outside(annotation["bbox"], image)
 
     def _has_box(self, annotation: Dict, image: Dict) -> bool:
-        box, kind = annotation.get("bbox"), "box that is none"
+        """Whether its bbox is well formed; adds notes about odd ones."""
+        box, kind = annotation.get("bbox"), "malformed box"
         if not isinstance(box, list) or len(box) != 4 or not all(map(masks.is_number, box)):
             text = f"has the bbox {box!r}; it must be [x, y, width, height] in pixels"
-            return self.error(kind, annotation, text, image)
+            return self._error(kind, annotation, text, image)
         x, y, width, height = box
         if width < 0 or height < 0:
             text = f"has the bbox {box}; it must be [x, y, width, height], not two corners"
-            return self.error(kind, annotation, text, image)
+            return self._error(kind, annotation, text, image)
         self.reach = max(self.reach, x + width, y + height)
         where = self._where(annotation, image)
         if width == 0 or height == 0:
@@ -96,12 +117,13 @@ class AnnotationCheck:
         return True
 
     def _has_mask(self, annotation: Dict, image: Dict) -> bool:
+        """Whether its segmentation, if it has one, is well formed; adds notes about odd ones."""
         segmentation = annotation.get("segmentation")
         if not segmentation:
             return True  # whether masks are needed depends on the model
         mistake = masks.find_mistake(segmentation, image["height"], image["width"])
         if mistake:
-            return self.error("mask that is none", annotation, f"{mistake}", image, "segmentation")
+            return self._error("malformed mask", annotation, mistake, image, "segmentation")
         polygons = segmentation if isinstance(segmentation, list) else []
         short = sum(not masks.is_valid_polygon(p) for p in polygons)
         if short:
@@ -114,25 +136,33 @@ class AnnotationCheck:
         return True
 
     def _where(self, annotation: Dict, image: Optional[Dict]) -> str:
+        """Name the file, the annotation and its image."""
         of_image = f" of '{image['file_name']}'" if image else ""
         return f"'{self.json_file}': annotation {annotation.get('id')}{of_image}"
 
-    def error(
-        self, kind: str, annotation: Dict, text: str, image: Any = None, part: str = ""
+    def _error(
+        self, kind: str, annotation: Dict, text: str, image: Optional[Dict] = None, part: str = ""
     ) -> bool:
-        """Add an error. Returns False, for the checks to return."""
+        """Add an error; return False, so that a check can return that.
+
+        Args:
+            kind: see :class:`Report`.
+            text: the end of the sentence about the annotation.
+            image: of the annotation, if it is known.
+            part: of the annotation that the sentence is about, if not the whole.
+        """
         part = f", its {part}" if part else ""
         self.report.error(kind, f"{self._where(annotation, image)}{part} {text}.")
         return False
 
 
 def _is_outside(box: List[float], image: Dict) -> bool:
-    """Whether nothing of a box (x, y, width, height) is in the image."""
+    """Whether a box (x, y, width, height) has no area within the image."""
     x, y, width, height = box
     inside = x < image["width"] and y < image["height"] and x + width > 0 and y + height > 0
     return not inside or width == 0 or height == 0
 
 
 def _find(table: Dict[int, Any], key: Any) -> Any:
-    """What is stored for an id; None for other things than ids too, as json may hold anything."""
+    """Look up an id; None if it is unknown, or no id at all, as json may hold anything."""
     return table.get(key) if type(key) is int else None

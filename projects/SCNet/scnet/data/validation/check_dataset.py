@@ -11,12 +11,15 @@ from tqdm import tqdm
 
 from ... import visualization
 from ...overwrite import refuse_to_replace
-from .. import config_from_data
+from ..config_from_data import set_data_keys
+from ..datasets.catalog import current_classes, summarize
+from ..datasets.loading import load_usable
 from ..image import read_image
 from ..mapper import SCNetDatasetMapper
 from ..own_data import register_datasets
-from .check_images import check_images, load_usable
-from .report import Report, summary
+from .check_image_files import check_image_files
+from .check_sets import check_sets
+from .report import Report, shorten
 
 CELL = 400  # pixels, the sides of a picture in the contact sheet
 COLUMNS = 4
@@ -50,17 +53,18 @@ def check_datasets(
         refuse_to_replace([os.path.join(folder, "report.md")])
     register_datasets(cfg)
     sets = list(dict.fromkeys([*cfg.DATASETS.TRAIN, *cfg.DATASETS.TEST]))
-    found = {name: config_from_data.summarize(name) for name in sets}
+    if not sets:
+        raise ValueError("There is no data to check. Give --train-json and --train-images.")
+    found = {name: summarize(name) for name in sets}
     summaries = {name: s for name, s in found.items() if s is not None}
     if len(summaries) < len(sets):
         unknown = [name for name in sets if name not in summaries]
         raise ValueError(f"{unknown} are no data sets in COCO format whose json file exists.")
-    report = config_from_data.check_sets(
-        summaries, cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.MODEL.MASK_ON
-    )
+    names = {name: current_classes(name) for name in sets}
+    report = check_sets(summaries, names, cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.MODEL.MASK_ON)
     lines = ["# Report", ""]
     try:
-        decisions = config_from_data.decide(cfg, summaries, cfg.DATASETS.TRAIN, keep)
+        decisions = set_data_keys(cfg, summaries, cfg.DATASETS.TRAIN, keep)
         lines += [f"- {x}" for x in decisions]
     except ValueError as error:
         report.error("config", str(error))
@@ -74,13 +78,13 @@ def check_datasets(
     for name in sets:
         records = load_usable(name, report)
         mapper = SCNetDatasetMapper(cfg, name in cfg.DATASETS.TRAIN)
-        checked = check_images(records, mapper, report, seen)
+        checked = check_image_files(records, mapper, report, seen)
         for _ in tqdm(checked, f"Reading {name}", len(records), unit="image"):
             pass
         sheets[name] = [r for r in records if is_drawable(r, report)]
     for title, messages in (("Errors", report.errors), ("Notes", report.notes)):
         lines += [f"## {title}: {sum(map(len, messages.values()))}", ""]
-        lines += [f"- {message}" for message in summary(messages)] + [""]
+        lines += [f"- {message}" for message in shorten(messages)] + [""]
     print("\n".join(lines))
 
     if folder:
@@ -91,7 +95,7 @@ def check_datasets(
             chosen = choose(records, report, pictures)
             if chosen:
                 file_name = f"{name.replace('/', '_')}.png"
-                sheet = contact_sheet(chosen, config_from_data.classes_of(name))
+                sheet = contact_sheet(chosen, names[name])
                 visualization.write_rgb(os.path.join(folder, file_name), sheet)
         print(f"The report and the pictures are in {folder}.")
     return not any(report.errors.values())

@@ -1,14 +1,15 @@
-"""What a check of a data set has found."""
+"""Collecting what is wrong with data sets, and raising it as one error."""
 
 from collections import defaultdict
-from typing import DefaultDict, List
+from typing import DefaultDict, List, Mapping
 
 EXAMPLES = 5
 
 
 class Report:
-    """Messages by kind. Errors make training fail or learn something wrong; notes are handled.
+    """Collects messages by kind.
 
+    Errors make training fail or learn something wrong. Notes are about what training copes with.
     A message is a whole sentence that names the file, the image or the annotation and says what
     to do; the kind is a short title for all messages that differ only in where.
     """
@@ -18,34 +19,37 @@ class Report:
         self.notes: DefaultDict[str, List[str]] = defaultdict(list)
 
     def error(self, kind: str, message: str) -> None:
+        """Add an error."""
         self.errors[kind].append(message)
 
     def note(self, kind: str, message: str) -> None:
+        """Add a note."""
         self.notes[kind].append(message)
 
     def merge(self, other: "Report") -> None:
-        """Add what another report has."""
+        """Add the messages of another report."""
         for mine, theirs in ((self.errors, other.errors), (self.notes, other.notes)):
             for kind, messages in theirs.items():
                 mine[kind] += messages
 
     def raise_errors(self) -> None:
-        """
+        """Raise the errors as one, if there are any.
+
         Raises:
             ValueError: there are errors. The first line is the first message; of each kind a few
                 examples follow.
         """
         if not self.errors:
             return
-        lines = summary(self.errors)
+        lines = shorten(self.errors)
         if len(lines) > 1 or sum(map(len, self.errors.values())) > 1:
             lines.append("projects/SCNet/tools/check_dataset.py reports all of them.")
         raise ValueError("\n".join(lines))
 
 
-def summary(messages: DefaultDict[str, List[str]]) -> List[str]:
-    """Lines of text: of each kind a few messages and how many more there are."""
-    lines = []
+def shorten(messages: Mapping[str, List[str]]) -> List[str]:
+    """Choose a few messages of each kind, and say how many more there are, in lines of text."""
+    lines: List[str] = []
     for kind, of_kind in messages.items():
         lines += of_kind[:EXAMPLES]
         if len(of_kind) > EXAMPLES:

@@ -5,7 +5,7 @@ from detectron2.modeling import GeneralizedRCNN
 from torch import nn
 
 from ...checkpoint import SCNetCheckpointer, load_model
-from ...data.datasets.coco_json import check_class_names
+from ...data.datasets.class_names import check_class_names
 from ...inference.optimize import optimize_as_configured
 
 

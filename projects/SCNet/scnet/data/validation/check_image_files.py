@@ -1,61 +1,29 @@
-"""Checks of a data set that open its images, masks and semantic maps, as training will."""
+"""Opening the images, masks and semantic maps of a data set, as training will, to check them."""
 
 import hashlib
-import json
-import os
-import tempfile
 from typing import Dict, Iterator, List
 
-from detectron2.data import MetadataCatalog
 from detectron2.data import detection_utils as utils
-from detectron2.data.datasets import load_coco_json
 from detectron2.structures import Boxes, BoxMode, pairwise_iou
 from detectron2.utils.file_io import PathManager
 from pycocotools import mask as mask_util
 from torch import tensor
 
-from ..datasets.coco_json import add_sem_seg, forget_classes
-from ..datasets.panoptic_json import add_panoptic
 from ..image import check_size, read_image
 from ..mapper import SCNetDatasetMapper
 from ..masks import to_rle
-from .check_json import usable_part
 from .report import Report
 
 MIN_AGREEMENT = 0.5  # IoU of an object's box with the box around its mask
 
 
-def load_usable(name: str, report: Report) -> List[Dict]:
-    """The images of a data set as Detectron2's dicts, without those that the json has errors in.
-
-    Args:
-        name: of a registered data set in COCO format.
-        report: gets an error if semantic maps are missing; the images are then without.
-    """
-    metadata = MetadataCatalog.get(name)
-    with tempfile.TemporaryDirectory() as folder:
-        json_file = os.path.join(folder, "usable.json")
-        with open(json_file, "w") as f:
-            json.dump(usable_part(metadata.json_file, metadata.image_root), f)
-        forget_classes(name)
-        records = load_coco_json(json_file, metadata.image_root, name)
-    try:
-        if metadata.get("sem_seg_root"):
-            add_sem_seg(records, name, metadata.image_root, metadata.sem_seg_root)
-        if metadata.get("panoptic_json"):
-            add_panoptic(records, name, metadata.panoptic_json, metadata.panoptic_root)
-    except (FileNotFoundError, ValueError) as error:
-        report.error("semantic map", str(error))
-    return records
-
-
-def check_images(
+def check_image_files(
     records: List[Dict], mapper: SCNetDatasetMapper, report: Report, seen: Dict[bytes, str]
 ) -> Iterator[Dict]:
     """Open every image, and report what is wrong with it.
 
     Args:
-        records: of :func:`load_usable`.
+        records: of :func:`scnet.data.datasets.loading.load_usable`.
         mapper: of the training.
         report: gets errors and notes.
         seen: a digest of the content of each image and its path; grows. Shared by data sets, it
@@ -80,7 +48,11 @@ def check_images(
 
 
 def _check_image(record: Dict, report: Report) -> bool:
-    """Whether the image can be read and has the size that the json says."""
+    """Report an image that cannot be read, or has another size than the json says.
+
+    Returns:
+        whether it is all right.
+    """
     path = record["file_name"]
     try:
         size = read_image(path).shape[:2]
@@ -95,6 +67,7 @@ def _check_image(record: Dict, report: Report) -> bool:
 
 
 def _check_masks(record: Dict, report: Report) -> None:
+    """Report masks without pixels, and boxes that do not fit their masks."""
     size = record["height"], record["width"]
     for annotation in record["annotations"]:
         if "segmentation" not in annotation or annotation.get("iscrowd", 0):
@@ -118,7 +91,7 @@ def _check_masks(record: Dict, report: Report) -> None:
 
 
 def _check_training(record: Dict, mapper: SCNetDatasetMapper, report: Report) -> None:
-    """Whether the mapper of the training takes it."""
+    """Report what the mapper of the training refuses."""
     try:
         mapper(record)
     except KeyError as error:  # a missing semantic map; the others are reported when they load

@@ -1,0 +1,1 @@
+"""Registering data sets and loading them: COCO format, semantic maps, the built-in shapes."""

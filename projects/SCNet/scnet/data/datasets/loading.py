@@ -1,0 +1,117 @@
+"""Loading data sets in COCO format as Detectron2's dicts, with the files of their semantic maps."""
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Dict, List, Optional
+
+from detectron2.data import MetadataCatalog
+from detectron2.data.datasets import load_coco_json
+
+from ..validation.check_json import check_json, usable_part
+from ..validation.report import Report
+from .panoptic_json import add_panoptic
+
+
+def load(
+    name: str,
+    json_file: str,
+    image_root: str,
+    sem_seg_root: Optional[str] = None,
+    panoptic_json: Optional[str] = None,
+    panoptic_root: Optional[str] = None,
+    help_text: str = "",
+) -> List[Dict]:
+    """Load a data set that has no errors.
+
+    Args:
+        name: of the data set, whose metadata gets the names of the classes.
+        json_file, image_root, sem_seg_root, panoptic_json, panoptic_root: see
+            :func:`scnet.register_coco_json`.
+        help_text: ends the message of the error that is raised when a file is missing.
+
+    Returns:
+        a dict per image.
+
+    Raises:
+        FileNotFoundError: a file, a folder or the semantic map of an image is missing.
+        ValueError: the json has errors; see :func:`check_json`.
+    """
+    for path in filter(None, (json_file, image_root, sem_seg_root, panoptic_json, panoptic_root)):
+        if not os.path.exists(path):
+            raise FileNotFoundError(
+                f"Data set '{name}' needs '{path}', which does not exist. {help_text}".rstrip()
+            )
+    check_json(json_file, image_root).report.raise_errors()
+    forget_classes(name)
+    records = load_coco_json(json_file, image_root, name)
+    if sem_seg_root:
+        add_sem_seg(records, name, image_root, sem_seg_root, help_text)
+    if panoptic_json and panoptic_root:
+        add_panoptic(records, name, panoptic_json, panoptic_root)
+    return records
+
+
+def load_usable(name: str, report: Report) -> List[Dict]:
+    """Load the part of a registered data set that its json file has no errors in.
+
+    Args:
+        name: of the data set.
+        report: gets an error if semantic maps are missing; the images then have none.
+
+    Returns:
+        a dict per image.
+    """
+    metadata = MetadataCatalog.get(name)
+    with tempfile.TemporaryDirectory() as folder:
+        json_file = os.path.join(folder, "usable.json")
+        with open(json_file, "w") as f:
+            json.dump(usable_part(metadata.json_file, metadata.image_root), f)
+        forget_classes(name)
+        records = load_coco_json(json_file, metadata.image_root, name)
+    try:
+        if metadata.get("sem_seg_root"):
+            add_sem_seg(records, name, metadata.image_root, metadata.sem_seg_root)
+        if metadata.get("panoptic_json"):
+            add_panoptic(records, name, metadata.panoptic_json, metadata.panoptic_root)
+    except (FileNotFoundError, ValueError) as error:
+        report.error("semantic map", str(error))
+    return records
+
+
+def forget_classes(name: str) -> None:
+    """Forget the names of the classes before the json is read, which may have been corrected.
+
+    Detectron2's metadata would refuse other names.
+    """
+    metadata = MetadataCatalog.get(name)
+    for key in ("thing_classes", "thing_dataset_id_to_contiguous_id"):
+        if metadata.get(key) is not None:
+            delattr(metadata, key)
+    if metadata.get("panoptic_json") and metadata.get("stuff_classes"):
+        del metadata.stuff_classes
+
+
+def add_sem_seg(
+    records: List[Dict], name: str, image_root: str, sem_seg_root: str, help_text: str = ""
+) -> None:
+    """Give each image its "sem_seg_file_name".
+
+    Args:
+        records: a dict per image.
+        name, image_root, sem_seg_root, help_text: see :func:`load`.
+
+    Raises:
+        FileNotFoundError: an image has no semantic map.
+    """
+    maps = {str(p.relative_to(sem_seg_root)) for p in Path(sem_seg_root).rglob("*.png")}
+    for record in records:
+        image = os.path.relpath(record["file_name"], image_root)
+        sem_seg = os.path.splitext(image)[0] + ".png"
+        record["sem_seg_file_name"] = os.path.join(sem_seg_root, sem_seg)
+        if sem_seg not in maps:
+            raise FileNotFoundError(
+                f"Data set '{name}' has no semantic map '{record['sem_seg_file_name']}' for "
+                f"its image '{record['file_name']}'. {help_text}".rstrip()
+            )

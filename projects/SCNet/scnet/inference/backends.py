@@ -1,0 +1,43 @@
+"""What runs a model for the predictor, by the ending of the weights file."""
+
+from typing import Callable, Dict, List, Protocol
+
+import numpy as np
+from detectron2.structures import Instances
+
+from .exported_backend import ExportedBackend
+from .pytorch_backend import Config, PyTorchBackend
+
+
+class Backend(Protocol):
+    """Runs a model on images.
+
+    Attributes:
+        names: of the classes.
+    """
+
+    names: List[str]
+
+    def __call__(self, images: List[np.ndarray]) -> List[Instances]:
+        """Find the objects.
+
+        Args:
+            images: (H, W, 3) uint8 each, BGR.
+
+        Returns:
+            per image, Instances on the CPU, at the size of the image.
+
+        Raises:
+            ValueError: an image cannot be used.
+        """
+
+
+# By the ending of the weights file: makes a backend from weights, config (None if none is given)
+# and the score below which detections need not be returned. Other endings, and names such as
+# "scnet://R_50_FPN_20e", are PyTorch's.
+BACKENDS: Dict[str, Callable[[str, Config, float], Backend]] = {
+    ".pth": PyTorchBackend,
+    ".pkl": PyTorchBackend,
+    ".ts": ExportedBackend,
+    ".onnx": ExportedBackend,
+}

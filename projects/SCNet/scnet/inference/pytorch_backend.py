@@ -1,0 +1,110 @@
+"""The backend of the predictor for weights of PyTorch and their config."""
+
+from collections import defaultdict
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple, Union
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.data.transforms import ResizeShortestEdge
+from detectron2.modeling import GeneralizedRCNN
+from detectron2.structures import Instances
+
+from ..checkpoint import load_model
+from ..config import read_cfg
+from ..data import class_names
+from ..data.own_data import register_datasets
+from ..modeling.test_time_augmentation import SCNetWithTTA
+from .optimize import optimize_as_configured
+
+Config = Union[None, str, Path, CfgNode]
+
+
+class PyTorchBackend:
+    """Runs a model of this package; see :class:`scnet.inference.backends.Backend`."""
+
+    def __init__(self, weights: str, config: Config = None, threshold: float = 0.0):
+        """Build the model of a config and load its weights.
+
+        Args:
+            weights: as MODEL.WEIGHTS.
+            config: of the model, or its file; by default "config.yaml" beside the weights. With
+                TEST.AUG.ENABLED images are augmented at test time.
+            threshold: detections of a lower score are left out early, so they cost no mask.
+
+        Raises:
+            ValueError: there is no config, or the weights do not fit it; or see
+                :func:`names_of_classes`.
+            FileNotFoundError: there are no such weights, or there is no such config.
+        """
+        cfg = config_beside(weights) if config is None else config
+        if cfg is None:
+            raise ValueError(
+                f"The weights '{weights}' need a config, and there is no config.yaml beside them."
+            )
+        cfg = cfg.clone() if isinstance(cfg, CfgNode) else read_cfg(cfg)
+        cfg.defrost()
+        register_datasets(cfg, must_exist=False)  # they may name the classes
+        heads = cfg.MODEL.ROI_HEADS
+        heads.SCORE_THRESH_TEST = max(heads.SCORE_THRESH_TEST, threshold)
+        model = load_model(cfg, weights)
+        self.names = names_of_classes(model, cfg)
+        model = optimize_as_configured(model, cfg)
+        self.divisor = max(model.backbone.size_divisibility, 1)
+        self.input_format = cfg.INPUT.FORMAT
+        augmented = cfg.TEST.AUG.ENABLED  # by the model, from the image as it is
+        size = 0 if augmented else cfg.INPUT.MIN_SIZE_TEST
+        self.resize = ResizeShortestEdge(size, cfg.INPUT.MAX_SIZE_TEST)
+        self.model = SCNetWithTTA(cfg, model) if augmented else model
+
+    def __call__(self, images: List[np.ndarray]) -> List[Instances]:
+        """Find the objects; see :class:`scnet.inference.backends.Backend`.
+
+        Only images that are padded to the same size share a batch. Beside a larger one an image
+        would be padded more than alone, and the global context is an average over the padding,
+        too.
+
+        Raises:
+            ValueError: an image is too narrow to be resized.
+        """
+        inputs = [self._prepare(x) for x in images]
+        groups: Dict[Tuple[int, int], List[int]] = defaultdict(list)
+        for k, x in enumerate(inputs):
+            height, width = (-(-side // self.divisor) for side in x["image"].shape[1:])
+            groups[height, width].append(k)
+        results: Dict[int, Instances] = {}
+        with torch.no_grad():
+            for members in groups.values():
+                outputs = self.model([inputs[k] for k in members])
+                for k, output in zip(members, outputs):
+                    results[k] = output["instances"].to("cpu")
+        return [results[k] for k in range(len(inputs))]
+
+    def _prepare(self, pixels: np.ndarray) -> Dict:
+        """Make the model's input from an image (H, W, 3)."""
+        height, width = pixels.shape[:2]
+        if self.input_format == "RGB":
+            pixels = pixels[:, :, ::-1]
+        pixels = self.resize.get_transform(pixels).apply_image(pixels)
+        image = torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
+        return {"image": image, "height": height, "width": width}
+
+
+def config_beside(weights: str) -> Optional[CfgNode]:
+    """Read the "config.yaml" that the training left beside the weights; None if there is none."""
+    path = Path(weights).parent / "config.yaml"
+    return read_cfg(path) if path.is_file() else None
+
+
+def names_of_classes(model: GeneralizedRCNN, cfg: CfgNode) -> List[str]:
+    """Get the class names that came with the weights, or else those of the first test data set.
+
+    Args:
+        model: with its weights.
+        cfg: of the model; DATASETS.TEST names the data sets.
+
+    Raises:
+        ValueError: see :func:`scnet.data.class_names`.
+    """
+    return model.metadata.get("thing_classes") or class_names(cfg)
