@@ -29,6 +29,7 @@ def run_tool(monkeypatch):
     return run_tool
 
 
+@pytest.mark.slow
 def test_it_writes_a_verified_file(run_tool, weights, tmp_path, capsys):
     path = tmp_path / "model.ts"
     run_tool("--format", "torchscript", "--output", path, weights=weights)
@@ -47,6 +48,7 @@ def test_it_writes_a_verified_file(run_tool, weights, tmp_path, capsys):
     assert load_exported(path).metadata == metadata
 
 
+@pytest.mark.slow
 def test_a_file_that_does_something_else_is_not_delivered(run_tool, weights, tmp_path, monkeypatch):
     original = WRITERS["torchscript"]
 

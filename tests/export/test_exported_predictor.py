@@ -10,6 +10,7 @@ from scnet import Predictor
 from scnet.export import WRITERS, compare
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name, ending", [("torchscript", ".ts"), ("onnx", ".onnx")])
 def test_same_detections(make_detector, tiny_cfg, tmp_path, name, ending):
     """Of images that are resized, whose channels are put in order."""

@@ -19,6 +19,7 @@ METADATA = {"class_names": ["a", "b", "ç", "d", "e"], "input_format": "RGB"}
 WRITERS = {"ts": write_torchscript, "onnx": write_onnx}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, ending", [("scnet", "ts"), ("cascade", "ts"), ("scnet", "onnx"), ("htc", "onnx")]
 )

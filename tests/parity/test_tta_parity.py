@@ -29,7 +29,7 @@ def size(reference):
 
 
 @pytest.fixture(scope="module")
-def model(load_model, open_reference):
+def model(load_model, open_reference, reference):  # which skips before weights are drawn
     return load_model(open_reference("scnet_r50_infer")).eval()
 
 
