@@ -26,13 +26,12 @@ def draw_caption(text: str, width: int) -> np.ndarray:
     # Matplotlib cuts off fractions of pixels, so there is a little more than none.
     figure = Figure(((width + 0.01) / dpi, (CAPTION_HEIGHT + 0.01) / dpi), dpi)
     canvas = FigureCanvasAgg(figure)
-    label = figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=14, parse_math=False)
+    size = 14.0
+    label = figure.text(0.5, 0.5, text, ha="center", va="center", fontsize=size, parse_math=False)
     # The width is not proportional to the font size, as glyphs are fitted to pixels.
-    while (
-        label.get_window_extent(canvas.get_renderer()).width > width - 2 * MARGIN
-        and label.get_fontsize() > 1
-    ):
-        label.set_fontsize(label.get_fontsize() - 0.5)
+    while label.get_window_extent(canvas.get_renderer()).width > width - 2 * MARGIN and size > 1:
+        size -= 0.5
+        label.set_fontsize(size)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[:, :, :3].copy()
 

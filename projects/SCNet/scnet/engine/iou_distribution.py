@@ -28,7 +28,8 @@ from tqdm import tqdm
 from ..modeling import SCNet
 from ..modeling.cascade import Stage
 from ..modeling.mask_branch import MaskBranch
-from .trainer import Trainer, load_for_evaluation
+from .evaluation.load_for_evaluation import load_for_evaluation
+from .trainer import Trainer
 
 LOWEST = 0.5  # a box that overlaps less shows no object; it is background in training
 THRESHOLDS = [0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]

@@ -1,14 +1,14 @@
 """Checking whether data sets go together, and with the model."""
 
-from typing import Dict, List, Optional, Sequence, Set
+from typing import List, Mapping, Optional, Sequence, Set
 
 from .check_json import CocoSummary
 from .report import Report
 
 
 def check_sets(
-    summaries: Dict[str, Optional[CocoSummary]],
-    classes: Dict[str, List[str]],
+    summaries: Mapping[str, Optional[CocoSummary]],
+    classes: Mapping[str, List[str]],
     train: Sequence[str],
     test: Sequence[str],
     masks: bool,
@@ -49,7 +49,7 @@ def _check_one(found: CocoSummary, train: bool, masks: bool, report: Report) -> 
         )
 
 
-def _compare_classes(classes: Dict[str, List[str]], report: Report) -> None:
+def _compare_classes(classes: Mapping[str, List[str]], report: Report) -> None:
     """Report data sets whose classes differ from those of the first."""
     (first, expected), *others = classes.items()
     for name, names in others:
@@ -70,7 +70,7 @@ def _compare_images(train: Set[str], test: Set[str], report: Report) -> None:
         )
 
 
-def _images(summaries: Dict[str, Optional[CocoSummary]], names: Sequence[str]) -> Set[str]:
+def _images(summaries: Mapping[str, Optional[CocoSummary]], names: Sequence[str]) -> Set[str]:
     """The paths of the images of some data sets."""
     found = [summaries[name] for name in names]
     return {path for summary in found if summary for path in summary.files}
