@@ -213,6 +213,7 @@ def put_official_file(cache, weights, monkeypatch):
     return cache / name
 
 
+@pytest.mark.slow
 def test_zoo_weights_are_verified_converted_and_loaded(cache, weights, monkeypatch):
     official = put_official_file(cache, weights, monkeypatch)
     cfg = Architecture("scnet_R_50_FPN_1x_coco.yaml", 2, 3).cfg()
