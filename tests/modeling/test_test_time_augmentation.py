@@ -171,7 +171,7 @@ def test_scales_have_the_authors_limit(tiny_cfg):
 
 def test_no_scales_are_refused(tiny_cfg):
     tiny_cfg.TEST.AUG.MIN_SIZES = ()
-    with pytest.raises(ValueError, match="TEST.AUG.MIN_SIZES is empty"):
+    with pytest.raises(ValueError, match="TEST.AUG.MIN_SIZES. is empty"):
         MultiScaleFlip(tiny_cfg)
 
 

@@ -24,7 +24,8 @@ from .mask_branch import MaskBranch
 class HTCMaskHead(MaskRCNNConvUpsampleHead):
     """Detectron2's mask head, which takes in the features of the head before it.
 
-    They pass a 1x1 convolution and are added to the RoI features: the fusion F of Eq. 2.
+    They pass a 1x1 convolution and are added to the RoI features: the fusion F of Eq. 2. A head
+    of one's own overrides :meth:`features` or :meth:`predict`.
     """
 
     @configurable
@@ -43,7 +44,8 @@ class HTCMaskHead(MaskRCNNConvUpsampleHead):
         c2_msra_fill(self.fusion)
 
     def features(self, x: Tensor, before: Optional[Tensor]) -> Tensor:
-        """
+        """The features of this head, before its predictor.
+
         Args:
             x: (R, C, S, S), RoI features.
             before: (R, D, S, S), the features of the head before; None for the first head.

@@ -111,6 +111,7 @@ class SCNet(GeneralizedRCNN):
         return ret
 
     def _check_parts(self) -> None:
+        """Refuse parts that do not fit together, however the model was put together."""
         if self.proposal_generator is None:
             raise ValueError(
                 "There is no proposal_generator. MODEL.PROPOSAL_GENERATOR.NAME must be 'SCNetRPN' "
