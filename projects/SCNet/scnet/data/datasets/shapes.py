@@ -1,9 +1,9 @@
 """Generating the built-in data set: shapes over textured ground, always the same.
 
 It is made when it is first used. It is in COCO format with a semantic map per image, like COCO
-with its stuff maps, so it goes through the same code. Five thing classes differ in outline; texture, size, rotation and
-occlusion are drawn at random for each object, and colour is no more than a hint. Four stuff
-classes are textures of the ground.
+with its stuff maps, so it goes through the same code. Five thing classes differ in outline;
+texture, size, rotation and occlusion are drawn at random for each object, and colour is no more
+than a hint. Four stuff classes are textures of the ground.
 """
 
 import json
