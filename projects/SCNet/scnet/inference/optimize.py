@@ -43,7 +43,7 @@ def optimize_for_inference(
         raise ValueError(f"dtype is {dtype}. Give torch.float32, torch.bfloat16 or torch.float16.")
     if dtype != torch.float32 and not isinstance(model, SCNet):
         raise ValueError(f"{dtype} is for SCNet, HTC and the baselines of this project only.")
-    model = copy.deepcopy(model).eval().requires_grad_(False)
+    model = copy.deepcopy(model).requires_grad_(False)
     if isinstance(model, SCNet):
         _drop_what_only_trains(model)
         model.autocast_dtype = dtype
@@ -55,8 +55,8 @@ def optimize_for_inference(
         model.to(memory_format=torch.channels_last)
     if on_cpu and dtype == torch.float32:
         convs = [module for module in model.modules() if is_winograd(module)]
-        replace_modules(model, {conv: WinogradConv2d(conv).eval() for conv in convs})
-    return model
+        replace_modules(model, {conv: WinogradConv2d(conv) for conv in convs})
+    return model.eval()
 
 
 def optimize_as_configured(model: GeneralizedRCNN, cfg: CfgNode) -> GeneralizedRCNN:
