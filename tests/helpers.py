@@ -27,6 +27,12 @@ TINY = [
 NAMES = ["disk", "square", "triangle", "star", "ring"]  # of classes, for the tiny model
 
 
+def random_boxes(count: int, height: int, width: int) -> torch.Tensor:
+    """Boxes (count, 4) with corners in an image, at least a pixel wide and high."""
+    corners = torch.rand(count, 2, 2) * torch.tensor([width, height])
+    return torch.cat([corners.amin(1), corners.amax(1) + 1], dim=1)
+
+
 def make_instances(height: int, width: int, classes) -> Instances:
     """Objects at random places, each filling its box."""
     count = len(classes)
