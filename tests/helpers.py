@@ -79,6 +79,12 @@ def shipped_models(opts: Sequence = ()) -> List[Tuple[List[str], CfgNode]]:
     return list(models.values())
 
 
+def random_boxes(count: int, height: int, width: int) -> torch.Tensor:
+    """Boxes (count, 4) with corners in an image, at least a pixel wide and high."""
+    corners = torch.rand(count, 2, 2) * torch.tensor([width, height])
+    return torch.cat([corners.amin(1), corners.amax(1) + 1], dim=1)
+
+
 def make_instances(height: int, width: int, classes) -> Instances:
     """Objects at random places, each filling its box."""
     count = len(classes)

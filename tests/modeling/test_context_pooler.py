@@ -88,8 +88,8 @@ def test_pooling_on_the_cpu_is_pooling_with_torchvision(size, monkeypatch):
     maps = make_maps()
     _, pooler = make_pooler([SEMANTIC, GLOBAL_CONTEXT], size)
     out = pooler(list(maps.values()), BOXES)
-    monkeypatch.setattr(pooler, "sum", None)
-    monkeypatch.setattr(pooler, "can_sum", lambda: False)
+    monkeypatch.setattr(pooler, "pool_as_weighted_sums", None)
+    monkeypatch.setattr(pooler, "can_pool_as_weighted_sums", lambda: False)
     torch.testing.assert_close(out, pooler(list(maps.values()), BOXES), atol=1e-5, rtol=1e-5)
 
 

@@ -3,6 +3,14 @@
 Importing this package registers its models and data sets with Detectron2.
 """
 
+import warnings
+
+# Detectron2 and fvcore compile losses with TorchScript when they are imported, and PyTorch warns
+# everyone who imports them that TorchScript is deprecated.
+with warnings.catch_warnings():
+    warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
+    import detectron2.modeling
+
 from .checkpoint import convert_mmdet_state_dict, convert_to_mmdet_state_dict
 from .config import add_scnet_config, get_cfg, get_config_file
 from .data import SCNetDatasetMapper, register_coco_json

@@ -1,10 +1,9 @@
 """Models for programs that have neither Detectron2 nor this package.
 
-:class:`ExportableDetector` is the model as a function of tensors, ``write_torchscript`` and
-``write_onnx`` make a file of it, :func:`compare` says how far two predictions are apart.
-:func:`scnet.export.runtime.load_exported` runs such files.
+``write_torchscript`` and ``write_onnx`` make a file of a model, ``load_exported`` runs such
+files, and ``compare`` says how far two predictions are apart.
 """
 
-from .detector import ExportableDetector
 from .files import WRITERS, write_onnx, write_torchscript
+from .runtime import ExportedModel, load_exported
 from .verification import Deviation, compare

@@ -14,8 +14,7 @@ from typing import Callable, Dict
 import torch
 
 from ..modeling.meta_arch import SCNet
-from .detector import ExportableDetector
-from .nms import OnnxNMS
+from .tracing import names_of_outputs, tracing_adapter
 
 METADATA = "metadata"  # its key in ONNX; in TorchScript with the ending .json
 OPSET = 16  # of ONNX: the first with the RoIAlign of Detectron2
@@ -29,12 +28,12 @@ def write_torchscript(model: SCNet, path: str, metadata: Dict) -> None:
         metadata: what goes with the model, as json.
 
     Raises:
-        ValueError: see :class:`ExportableDetector`.
+        ValueError: see :func:`scnet.export.tracing.tracing_adapter`.
     """
-    detector = ExportableDetector(model)
+    adapter = tracing_adapter(model)
     with quiet_tracing():
-        traced = torch.jit.trace(detector, example(), check_trace=False)
-    content = json.dumps({**metadata, "outputs": detector.outputs})
+        traced = torch.jit.trace(adapter, adapter.flattened_inputs, check_trace=False)
+    content = json.dumps({**metadata, "outputs": names_of_outputs(model)})
     traced.save(path, _extra_files={METADATA + ".json": content})
 
 
@@ -42,23 +41,23 @@ def write_onnx(model: SCNet, path: str, metadata: Dict) -> None:
     """See :func:`write_torchscript`."""
     import onnx
 
-    detector = ExportableDetector(model, OnnxNMS.apply, weighted_sums=False)
-    axes = {name: {0: "detections"} for name in detector.outputs}
+    adapter, outputs = tracing_adapter(model), names_of_outputs(model)
     size = {1: "height", 2: "width"}
+    axes = {name: {0: "detections"} for name in outputs}
     axes.update({name: axis | size for name, axis in axes.items() if name == "masks"})
     with quiet_tracing():
         torch.onnx.export(
-            detector,
-            (example(),),
+            adapter,
+            adapter.flattened_inputs,
             path,
             dynamo=False,
             opset_version=OPSET,
             input_names=["image"],
-            output_names=detector.outputs,
+            output_names=outputs,
             dynamic_axes={"image": size, **axes},
         )
     content = onnx.load(path)
-    text = json.dumps({**metadata, "outputs": detector.outputs})
+    text = json.dumps({**metadata, "outputs": outputs})
     onnx.helper.set_model_props(content, {METADATA: text})
     onnx.save(content, path)
 
@@ -68,11 +67,6 @@ WRITERS: Dict[str, Callable[[SCNet, str, Dict], None]] = {
     "torchscript": write_torchscript,
     "onnx": write_onnx,
 }
-
-
-def example() -> torch.Tensor:
-    """An image to trace with. What it shows and how large it is does not matter."""
-    return torch.rand(3, 90, 122, generator=torch.Generator().manual_seed(0)) * 255
 
 
 @contextmanager

@@ -6,6 +6,7 @@ of boxes.
 
 import json
 import os
+import warnings
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -93,7 +94,9 @@ def load_exported(path: str) -> ExportedModel:
 def _load_torchscript(path: str):
     files = {METADATA + ".json": ""}
     try:
-        model = torch.jit.load(path, map_location="cpu", _extra_files=files)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "`torch.jit.load` is", FutureWarning)  # deprecated
+            model = torch.jit.load(path, map_location="cpu", _extra_files=files)
     except RuntimeError as error:
         raise ValueError(f"'{path}' cannot be read as TorchScript: {error}") from error
     metadata = files[METADATA + ".json"]

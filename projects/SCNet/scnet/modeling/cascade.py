@@ -16,6 +16,7 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
 from .box_regression import ClampedBox2BoxTransform
+from .class_wise_nms import traceable_fast_rcnn_inference
 from .mask_targets import MatchedMasks
 from .process_mean import share
 from .required_keys import require_keys
@@ -219,14 +220,15 @@ class BoxCascade(CascadeROIHeads):
             as :meth:`box_inference`.
         """
         predictor = self.box_predictor[-1]
-        instances, _ = fast_rcnn_inference(
-            boxes,
-            scores,
-            image_sizes,
+        limits = (
             predictor.test_score_thresh,
             predictor.test_nms_thresh,
             predictor.test_topk_per_image,
         )
+        if torch.jit.is_tracing():
+            images = zip(boxes, scores, image_sizes)
+            return [traceable_fast_rcnn_inference(*image, *limits) for image in images]
+        instances, _ = fast_rcnn_inference(boxes, scores, image_sizes, *limits)
         return instances
 
 

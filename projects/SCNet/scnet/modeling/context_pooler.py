@@ -77,29 +77,23 @@ class ContextPooler(nn.Module):
         maps = dict(zip(self.in_features, features))
         semantic, context = maps.pop(SEMANTIC, None), maps.pop(GLOBAL_CONTEXT, None)
         levels = list(maps.values())
-        recording = torch.jit.is_tracing() or torch.compiler.is_compiling()
-        if features[0].device.type == "cpu" and not recording and self.can_sum():
-            rois = convert_boxes_to_pooler_format(boxes)
-            x = self.sum(levels, semantic, rois, self.level_of(boxes))
+        # The graph of torch.onnx and torch.compile is to have RoIAlign as one operator.
+        recording = torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling()
+        on_cpu = features[0].device.type == "cpu"
+        if on_cpu and not recording and self.can_pool_as_weighted_sums():
+            x = self.pool_as_weighted_sums(levels, semantic, boxes)
         else:
             x = self.pooler(levels, boxes)
             if semantic is not None:
                 pooled = self.semantic_pooler([semantic], boxes)
                 x = x + F.adaptive_avg_pool2d(pooled, self.output_size)
         if context is not None:
-            counts = torch.tensor([len(b) for b in boxes], device=context.device)
-            x += context.repeat_interleave(counts, dim=0)
+            image_of_box = convert_boxes_to_pooler_format(boxes)[:, 0].long()
+            x += context.index_select(0, image_of_box)
         return x
 
-    def level_of(self, boxes: List[Boxes]) -> Tensor:
-        """(R,), the index of the level of the pyramid for each box."""
-        p = self.pooler
-        return assign_boxes_to_levels(
-            boxes, p.min_level, p.max_level, p.canonical_box_size, p.canonical_level
-        )
-
-    def can_sum(self) -> bool:
-        """Whether :meth:`sum` can do what the settings ask for."""
+    def can_pool_as_weighted_sums(self) -> bool:
+        """Whether :meth:`pool_as_weighted_sums` can do what the settings ask for."""
         aligns = self._aligns()
         return (
             all(isinstance(a, ROIAlign) and a.aligned for a in aligns)
@@ -107,21 +101,23 @@ class ContextPooler(nn.Module):
             and all(a.output_size[0] % self.output_size[0] == 0 for a in aligns)
         )
 
-    def sum(
-        self, levels: List[Tensor], semantic: Optional[Tensor], rois: Tensor, level: Tensor
+    def pool_as_weighted_sums(
+        self, levels: List[Tensor], semantic: Optional[Tensor], boxes: List[Boxes]
     ) -> Tensor:
-        """Pyramid and semantic embedding, pooled as weighted sums: the fast way on a CPU.
+        """Pool the pyramid and the semantic embedding in one sum, which is fast on a CPU.
 
         Args:
             levels: maps of the pyramid, (N, C, H, W) each.
             semantic: the embedding (N, C, H, W), or None without the branch.
-            rois: (R, 5), the index of the image and the box.
-            level: (R,), the index of the level that each box is pooled from.
+            boxes: see :meth:`forward`.
 
         Returns:
             (R, C, S, S)
         """
-        aligns, size = self._aligns(), self.output_size[0]
+        aligns, size, p = self._aligns(), self.output_size[0], self.pooler
+        level = assign_boxes_to_levels(
+            boxes, p.min_level, p.max_level, p.canonical_box_size, p.canonical_level
+        )
         maps, indices, parts = list(levels), [level], [1]
         if semantic is not None:
             maps.append(semantic)
@@ -130,7 +126,7 @@ class ContextPooler(nn.Module):
         return sum_of_roi_aligns(
             maps,
             [a.spatial_scale for a in aligns],
-            rois,
+            convert_boxes_to_pooler_format(boxes),
             torch.stack(indices, dim=1),
             parts,
             size,

@@ -1,0 +1,63 @@
+"""SCNet at inference as a function of tensors, from image to masks.
+
+Shapes: H, W the size of the image, R detections, M the side of the masks of boxes.
+"""
+
+from typing import List, Tuple
+
+import torch
+from detectron2.export import TracingAdapter
+from torch import Tensor
+
+from ..modeling.meta_arch import SCNet
+from .pasting import paste
+
+
+def tracing_adapter(model: SCNet) -> TracingAdapter:
+    """Detectron2's adapter, which maps an image to what :func:`detect` returns.
+
+    Args:
+        model: is put into evaluation mode.
+
+    Raises:
+        ValueError: the model is no SCNet, or has no limit to the number of detections.
+    """
+    if not isinstance(model, SCNet):
+        raise ValueError(
+            f"Only MODEL.META_ARCHITECTURE 'SCNet' can be exported, not a {type(model).__name__}."
+        )
+    if model.roi_heads.box_predictor[-1].test_topk_per_image < 0:
+        raise ValueError(
+            "A model without a limit to the number of detections cannot be exported. Set "
+            "TEST.DETECTIONS_PER_IMAGE to a number above 0."
+        )
+    # What the image shows and how large it is does not matter.
+    image = torch.rand(3, 90, 122, generator=torch.Generator().manual_seed(0)) * 255
+    return TracingAdapter(model, image, detect).eval()
+
+
+def detect(model: SCNet, image: Tensor) -> Tuple[Tensor, ...]:
+    """Run the model's own inference on one image.
+
+    Args:
+        image: (3, H, W) float32, 0 to 255, channels in the order of INPUT.FORMAT.
+
+    Returns:
+        boxes (R, 4): x1, y1, x2, y2 in pixels of the image; scores (R,), the highest first;
+        labels (R,) int64; and, if the model predicts masks, masks (R, H, W) bool, and
+        mask_probabilities (R, M, M), which they are made of, each within its box.
+    """
+    (found,) = model.inference([{"image": image}], do_postprocess=False)
+    found = found[found.pred_boxes.nonempty()]
+    boxes = found.pred_boxes.tensor
+    if not found.has("pred_masks"):
+        return boxes, found.scores, found.pred_classes
+    probabilities = found.pred_masks[:, 0]
+    masks = paste(probabilities, boxes, image.shape[-2:])
+    return boxes, found.scores, found.pred_classes, masks, probabilities
+
+
+def names_of_outputs(model: SCNet) -> List[str]:
+    """The names of what :func:`detect` returns, in order."""
+    names = ["boxes", "scores", "labels"]
+    return names + ["masks", "mask_probabilities"] if model.roi_heads.mask_on else names
