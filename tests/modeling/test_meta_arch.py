@@ -89,7 +89,7 @@ def test_padding_of_the_semantic_map_is_ignored(tiny_cfg, make_model, make_batch
     model = make_model(tiny_cfg).train()
     model.semantic_head.forward = lambda features: (torch.zeros(2, 9, 8, 12), None)
     batch = make_batch(tiny_cfg, [[1], [1]])
-    targets = model._semantic_targets(batch)
+    targets = model._semantic_targets(batch, 255)
     assert targets.shape == (2, 64, 96)
     assert (targets != 255).sum() == 64 * 80 + 56 * 64
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from detectron2.structures import BitMasks, Boxes, ImageList, Instances
+from detectron2.structures import BitMasks, Boxes, Instances
 from detectron2.utils.events import EventStorage
 
 from parity_tools import assert_close, image_tensor, note
@@ -60,12 +60,11 @@ def step(request, model, reference):
         boxes = Boxes(torch.as_tensor(reference[f"{case}/proposals/{i}"]))
         proposals.append(Instances(size, proposal_boxes=boxes))
     maps = [torch.as_tensor(reference[f"{case}/gt_sem_seg/{i}"].astype("int64")) for i in range(2)]
-    sem_seg = ImageList.from_tensors(maps, 32, model.semantic_head.ignore_value).tensor
     with torch.no_grad():  # the reference's gradients stop at the pyramid
         pyramid = model.backbone(images.tensor)
     with EventStorage():
         features, logits = model.add_context(pyramid)
-        losses = model._context_losses(logits, targets, sem_seg)
+        losses = model._context_losses(logits, targets, [{"sem_seg": x} for x in maps])
         stages = model.roi_heads.run_cascade(features, proposals, targets)
         losses.update(model.roi_heads.box_losses(stages))
         samples = model.roi_heads.mask_samples(stages, targets)

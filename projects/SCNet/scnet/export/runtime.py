@@ -50,7 +50,7 @@ class ExportedModel:
             model predicts masks, ``pred_masks`` (R, height, width) bool, as they are at the size
             of the original.
         """
-        sizes = sizes or [tuple(image.shape[-2:]) for image in images]
+        sizes = sizes or [(image.shape[-2], image.shape[-1]) for image in images]
         return [self._predict(image, size) for image, size in zip(images, sizes, strict=True)]
 
     def _predict(self, image: Tensor, size: Tuple[int, int]) -> Instances:

@@ -53,7 +53,7 @@ def detect(model: SCNet, image: Tensor) -> Tuple[Tensor, ...]:
     if not found.has("pred_masks"):
         return boxes, found.scores, found.pred_classes
     probabilities = found.pred_masks[:, 0]
-    masks = paste(probabilities, boxes, image.shape[-2:])
+    masks = paste(probabilities, boxes, (image.shape[-2], image.shape[-1]))
     return boxes, found.scores, found.pred_classes, masks, probabilities
 
 

@@ -26,7 +26,7 @@ class CheckpointedSequential(nn.Sequential):
         return x
 
 
-def checkpoint_activations(model: nn.Module, places: Sequence[str]) -> None:
+def checkpoint_activations(model, places: Sequence[str]) -> None:
     """Let blocks keep their inputs only; what is within them is computed again when needed.
 
     The numbers and the names of the parameters do not change. The blocks are those of the stages
@@ -72,6 +72,6 @@ def _sequences_of_blocks(root: nn.Module) -> Iterator[Tuple[nn.Module, str, nn.S
     """All sequences of residual blocks below a module, each with its parent and its name there."""
     for parent in list(root.modules()):
         for name, child in list(parent.named_children()):
-            blocks = list(child) if isinstance(child, nn.Sequential) else []
-            if blocks and all(isinstance(b, (CNNBlockBase, ResidualBlock)) for b in blocks):
-                yield parent, name, child
+            if isinstance(child, nn.Sequential) and len(child):
+                if all(isinstance(block, (CNNBlockBase, ResidualBlock)) for block in child):
+                    yield parent, name, child

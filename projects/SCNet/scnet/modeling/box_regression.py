@@ -15,6 +15,6 @@ class ClampedBox2BoxTransform(Box2BoxTransform):
     def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
         """See :meth:`Box2BoxTransform.apply_deltas`. (R, 4 k), (R, 4) -> (R, 4 k)."""
         _, _, weight_w, weight_h = self.weights
-        low = [float("-inf")] * 2 + [-self.scale_clamp * weight_w, -self.scale_clamp * weight_h]
-        low = torch.tensor(low * (deltas.shape[1] // 4), device=deltas.device)
+        limits = [float("-inf")] * 2 + [-self.scale_clamp * weight_w, -self.scale_clamp * weight_h]
+        low = torch.tensor(limits * (deltas.shape[1] // 4), device=deltas.device)
         return super().apply_deltas(torch.maximum(deltas.float(), low), boxes)

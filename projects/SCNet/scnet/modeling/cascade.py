@@ -137,6 +137,7 @@ class BoxCascade(CascadeROIHeads):
         for k in range(self.num_cascade_stages):
             proposals = self._create_proposals_from_boxes(boxes, image_sizes)
             if self.training:
+                assert targets is not None, "training needs the ground truth"
                 with get_event_storage().name_scope(f"stage{k}"):
                     proposals = self.sample(proposals, targets, k)
             box_features = self.run_box_head(maps, [p.proposal_boxes for p in proposals], k)

@@ -133,7 +133,7 @@ class ContextPooler(nn.Module):
             aligns[0].sampling_ratio,
         )
 
-    def _aligns(self) -> List[nn.Module]:
+    def _aligns(self) -> List[ROIAlign]:
         """The RoIAlign layers, of the levels and of the semantic embedding."""
         aligns = list(self.pooler.level_poolers)
         if SEMANTIC in self.in_features:

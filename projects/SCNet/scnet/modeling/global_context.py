@@ -54,7 +54,7 @@ class GlobalContextHead(nn.Module):
         self.loss_weight = loss_weight
         channels = input_shape[in_feature].channels
         self.blocks = residual_blocks(channels, channels, num_blocks)
-        self.classifier = nn.Linear(channels, num_classes)
+        self.classifier: nn.Module = nn.Linear(channels, num_classes)
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
 

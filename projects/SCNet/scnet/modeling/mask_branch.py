@@ -4,7 +4,7 @@ Shapes: N images, R regions over all images, D the length of the box head's vect
 the RoI features of the mask heads, K foreground classes, M the side of the predicted masks.
 """
 
-from typing import Dict, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional, Sequence
 
 import torch
 from detectron2.modeling.roi_heads.mask_head import (
@@ -47,7 +47,7 @@ class MaskBranch(nn.Module):
         stages: List[int],
         loss_weights: List[float],
         num_classes: int,
-        relays: Optional[List[nn.Module]] = None,
+        relays: Optional[Sequence[nn.Module]] = None,
     ):
         """
         Args:
@@ -75,11 +75,11 @@ class MaskBranch(nn.Module):
                 )
         self.in_features = pooler.in_features
         self.pooler = pooler
-        self.heads = nn.ModuleList(heads)
+        self.heads: Any = nn.ModuleList(heads)
         self.stages = list(stages)
         self.loss_weights = list(loss_weights)
         self.num_classes = num_classes
-        self.relays = nn.ModuleList(relays) if relays else None
+        self.relays: Any = nn.ModuleList(relays) if relays else None
 
     def losses(self, features: Dict[str, Tensor], stages: List[Stage]) -> Dict[str, Tensor]:
         """The losses of the heads on the positive samples of their stages.
@@ -112,7 +112,7 @@ class MaskBranch(nn.Module):
         """What one head makes of RoI features: (R, C, S, S) -> (R, K, M, M)."""
         return self.heads[head].layers(x)
 
-    def all_logits(self, x: Tensor, box_features: Optional[Dict[int, Tensor]]) -> Iterator[Tensor]:
+    def all_logits(self, x: Tensor, box_features: Dict[int, Tensor]) -> Iterator[Tensor]:
         """What each head makes of the same RoIs; arguments as for :meth:`inference`."""
         for h, t in enumerate(self.stages):
             relay = self.relays[h](box_features[t]) if self.relays else 0
@@ -122,14 +122,14 @@ class MaskBranch(nn.Module):
         self,
         features: Dict[str, Tensor],
         instances: List[Instances],
-        box_features: Optional[Dict[int, Tensor]] = None,
+        box_features: Dict[int, Tensor],
     ) -> List[Instances]:
         """The masks of the final boxes, averaged over the heads.
 
         Args:
             features: maps by name.
             instances: per image, the final boxes with ``pred_boxes`` and ``pred_classes``.
-            box_features: by box stage, (R, D) of the final boxes; needed with feature relay.
+            box_features: by box stage, (R, D) of the final boxes; empty without feature relay.
 
         Returns:
             the same instances with ``pred_masks`` (R_i, 1, M, M), probabilities of the predicted

@@ -173,10 +173,9 @@ class SCNet(GeneralizedRCNN):
             return self.inference(batched_inputs)
         images = self.preprocess_image(batched_inputs)
         targets = [x["instances"].to(self.device) for x in batched_inputs]
-        sem_seg = self._semantic_targets(batched_inputs) if self.semantic_head else None
 
         features, logits = self.add_context(self.backbone(images.tensor))
-        losses = self._context_losses(logits, targets, sem_seg)
+        losses = self._context_losses(logits, targets, batched_inputs)
         proposals, proposal_losses = self.proposal_generator(images, features, targets)
         _, detector_losses = self.roi_heads(images, features, proposals, targets)
         if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
@@ -232,23 +231,24 @@ class SCNet(GeneralizedRCNN):
         return features, logits
 
     def _context_losses(
-        self, logits: Dict[str, Tensor], targets: List[Instances], sem_seg: Optional[Tensor]
+        self, logits: Dict[str, Tensor], targets: List[Instances], batched_inputs: List[Dict]
     ) -> Dict[str, Tensor]:
         """The losses of the branches that see the whole image.
 
         Args:
             logits: of :meth:`add_context`.
             targets: the ground truth per image.
-            sem_seg: (N, H, W), the semantic map; None without the semantic branch.
+            batched_inputs: with "sem_seg", if there is a semantic branch.
         """
         losses = {}
         if self.semantic_head is not None:
+            sem_seg = self._semantic_targets(batched_inputs, self.semantic_head.ignore_value)
             losses.update(self.semantic_head.losses(logits[SEMANTIC], sem_seg))
         if self.global_context_head is not None:
             losses.update(self.global_context_head.losses(logits[GLOBAL_CONTEXT], targets))
         return losses
 
-    def _semantic_targets(self, batched_inputs: List[Dict]) -> Tensor:
+    def _semantic_targets(self, batched_inputs: List[Dict], ignore_value: int) -> Tensor:
         """The semantic maps (N, H, W), padded like the images with the value to ignore."""
         for x in batched_inputs:
             if "sem_seg" not in x:
@@ -260,7 +260,7 @@ class SCNet(GeneralizedRCNN):
         return ImageList.from_tensors(
             [x["sem_seg"].to(self.device) for x in batched_inputs],
             self.backbone.size_divisibility,
-            self.semantic_head.ignore_value,
+            ignore_value,
             self.backbone.padding_constraints,
         ).tensor
 
@@ -274,7 +274,7 @@ class SCNet(GeneralizedRCNN):
             logits: of :meth:`add_context`.
             image_sizes: height and width of each image within the batch.
         """
-        if self.semantic_output:
+        if self.semantic_head is not None and self.semantic_output:
             maps = self.semantic_head.upsample(logits[SEMANTIC].float())
             for output, sem_seg, image_size in zip(outputs, maps, image_sizes):
                 height, width = output["instances"].image_size

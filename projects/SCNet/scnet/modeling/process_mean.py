@@ -1,11 +1,13 @@
 """Means that several processes share."""
 
+from typing import Union
+
 import torch
 from detectron2.utils import comm
 from torch import Tensor
 
 
-def mean_over_processes(count: float, device: torch.device) -> Tensor:
+def mean_over_processes(count: Union[float, Tensor], device: torch.device) -> Tensor:
     """The mean of a count over all processes.
 
     A loss is a mean over samples. Distributed training averages the gradients of the processes, so

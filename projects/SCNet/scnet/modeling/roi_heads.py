@@ -71,7 +71,8 @@ class SCNetROIHeads(BoxCascade):
             detections = self.box_inference(stages)
             return self.forward_with_given_boxes(features, detections), {}
         losses = self.box_losses(stages)
-        if self.mask_on:
+        if self.mask_branch is not None:
+            assert targets is not None
             samples = self.mask_samples(stages, targets)
             losses.update(self.mask_branch.losses(features, samples))
         return stages[-1].proposals, losses
@@ -82,7 +83,7 @@ class SCNetROIHeads(BoxCascade):
         Without interleaved execution (Eq. 1) a stage keeps the proposals that it took in; with
         it (Eq. 2) it gets a sample of the boxes that it refined.
         """
-        if not self.mask_branch.interleaved:
+        if self.mask_branch is None or not self.mask_branch.interleaved:
             return stages
         samples = []
         for k, stage in enumerate(stages):
@@ -96,9 +97,9 @@ class SCNetROIHeads(BoxCascade):
         self, features: Dict[str, Tensor], instances: List[Instances]
     ) -> List[Instances]:
         """Masks of given boxes, at inference; what ``forward_with_given_boxes`` calls."""
-        if not self.mask_on:
+        if self.mask_branch is None or not self.mask_on:
             return instances
-        box_features = None
+        box_features = {}
         if self.mask_branch.relays:
             # The relay wants the box features of exactly the boxes that get a mask, so the box
             # heads run once more on what non-maximum suppression has left.
