@@ -60,11 +60,12 @@ def step(request, model, reference):
         boxes = Boxes(torch.as_tensor(reference[f"{case}/proposals/{i}"]))
         proposals.append(Instances(size, proposal_boxes=boxes))
     maps = [torch.as_tensor(reference[f"{case}/gt_sem_seg/{i}"].astype("int64")) for i in range(2)]
+    batch = [{"sem_seg": x} for x in maps]
     with torch.no_grad():  # the reference's gradients stop at the pyramid
         pyramid = model.backbone(images.tensor)
     with EventStorage():
         features, logits = model.add_context(pyramid)
-        losses = model._context_losses(logits, targets, [{"sem_seg": x} for x in maps])
+        losses = model._context_losses(logits, targets, batch)
         stages = model.roi_heads.run_cascade(features, proposals, targets)
         losses.update(model.roi_heads.box_losses(stages))
         samples = model.roi_heads.mask_samples(stages, targets)
@@ -74,7 +75,7 @@ def step(request, model, reference):
         "losses": losses,
         "stages": stages,
         "mask_samples": [samples[t] for t in model.roi_heads.mask_branch.stages],
-        "sem_seg": sem_seg,
+        "sem_seg": model._semantic_targets(batch, model.semantic_head.ignore_value),
     }
 
 

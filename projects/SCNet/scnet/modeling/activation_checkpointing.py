@@ -72,6 +72,9 @@ def _sequences_of_blocks(root: nn.Module) -> Iterator[Tuple[nn.Module, str, nn.S
     """All sequences of residual blocks below a module, each with its parent and its name there."""
     for parent in list(root.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Sequential) and len(child):
-                if all(isinstance(block, (CNNBlockBase, ResidualBlock)) for block in child):
-                    yield parent, name, child
+            if (
+                isinstance(child, nn.Sequential)
+                and len(child)
+                and all(isinstance(block, (CNNBlockBase, ResidualBlock)) for block in child)
+            ):
+                yield parent, name, child
