@@ -10,7 +10,6 @@ python train_net.py --eval-only --config-file ... MODEL.WEIGHTS path/to/model.pt
 import os
 import sys
 from argparse import REMAINDER, ArgumentParser, Namespace
-from functools import partial
 
 from scnet_tools.arguments import add_data_arguments, make_parser, mistakes_in_one_line
 
@@ -37,8 +36,6 @@ def argument_parser() -> ArgumentParser:
 
 def train(args: Namespace):
     """Train or evaluate, in each process of the training."""
-    from detectron2.engine import hooks
-
     from scnet.engine import Trainer, load_for_evaluation, setup
 
     with mistakes_in_one_line():
@@ -53,9 +50,6 @@ def train(args: Namespace):
         if cfg.TEST.AUG.ENABLED:
             results.update(Trainer.test_with_TTA(cfg, model))
         return results
-    if cfg.TEST.AUG.ENABLED:
-        test = partial(trainer.test_with_TTA, cfg, trainer.result)
-        trainer.register_hooks([hooks.EvalHook(0, test)])
     with mistakes_in_one_line(FloatingPointError):  # the log has the traceback
         return trainer.train()
 

@@ -3,6 +3,7 @@
 import logging
 import os
 import weakref
+from functools import partial
 from typing import Any, Dict, Optional
 
 import torch
@@ -126,6 +127,8 @@ class Trainer(DefaultTrainer):
         others.insert(at, StopOnSignal(self.checkpointer))
         if cfg.VIS_PERIOD > 0:
             others.insert(0, TrainingPictures(self.trained, self._trainer, cfg.VIS_PERIOD))
+        if cfg.TEST.AUG.ENABLED:  # once, after the training
+            others.append(hooks.EvalHook(0, partial(self.test_with_TTA, cfg, self.result)))
         return [timer, self.ema, PeakMemory(), *others]
 
     def _evaluate(self) -> Dict:
