@@ -1,1 +1,1 @@
-"""Registering data sets and loading them: COCO format, semantic maps, the built-in shapes."""
+"""Data sets in COCO format: registering, finding and loading them."""

@@ -1,1 +1,1 @@
-"""Looking for mistakes in data sets: in a json file, in its image files, between several sets."""
+"""What a data set must be for training to go well, and the checks that look for it."""
