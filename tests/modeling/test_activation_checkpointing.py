@@ -22,7 +22,9 @@ def step(cfg, make_model, make_batch, places):
     batch = make_batch(cfg, [[0, 1], [4]])
     with saved_tensors_hooks(keep, lambda tensor: tensor):
         losses = training_step(model, batch)
-    return losses, {n: p.grad for n, p in model.named_parameters()}, sum(kept.values())
+    gradients = {n: p.grad for n, p in model.named_parameters()}
+    assert gradients.keys() <= model.state_dict().keys()  # what checkpoints call them
+    return losses, gradients, sum(kept.values())
 
 
 @pytest.mark.parametrize("places", [BOTH, BOTH[:1], BOTH[1:]])

@@ -131,6 +131,16 @@ def test_the_semantic_head_has_the_norm_of_the_config(wide_cfg, make_model, make
     training_step(model, make_batch(wide_cfg, [[0, 1], [4]]))
 
 
+def test_levels_and_semantic_embedding_are_pooled_alike(tiny_cfg, make_model):
+    for head, ratio in {"ROI_BOX_HEAD": 2, "ROI_MASK_HEAD": 3}.items():
+        set_key(tiny_cfg, f"MODEL.{head}.POOLER_SAMPLING_RATIO", ratio)
+        set_key(tiny_cfg, f"MODEL.{head}.POOLER_TYPE", "ROIAlign")
+    heads = make_model(tiny_cfg).roi_heads
+    for context_pooler, ratio in {heads.box_pooler: 2, heads.mask_branch.pooler: 3}.items():
+        for pooler in (context_pooler.pooler, context_pooler.semantic_pooler):
+            assert all(p.sampling_ratio == ratio and not p.aligned for p in pooler.level_poolers)
+
+
 @pytest.mark.parametrize("kind", ["ROI_MASK_HEAD", "SEM_SEG_HEAD", "ROI_BOX_HEAD"])
 def test_a_name_that_is_not_registered(tiny_cfg, make_model, kind):
     set_key(tiny_cfg, f"MODEL.{kind}.NAME", "NoSuchHead")

@@ -112,24 +112,12 @@ def test_mask_rcnn_is_a_cascade_of_one_stage(tiny_cfg, make_model, make_batch):
     assert all(len(instances) for instances in detect(model, batch))
 
 
-def test_an_unknown_mask_branch_is_refused(tiny_cfg, make_model):
-    tiny_cfg.MODEL.SCNET.MASK_BRANCH = "deep"
-    with pytest.raises(ValueError, match="MASK_BRANCH is 'deep'.*'interleaved'"):
-        make_model(tiny_cfg)
-
-
 def test_no_proposals(tiny_cfg, make_model, make_batch):
     tiny_cfg.MODEL.RPN.POST_NMS_TOPK_TRAIN = tiny_cfg.MODEL.RPN.POST_NMS_TOPK_TEST = 0
     model = make_model(tiny_cfg)
     batch = make_batch(tiny_cfg, [[], []])
     training_step(model, batch)
     assert [len(instances) for instances in detect(model, batch)] == [0, 0]
-
-
-def test_keypoints_are_refused(tiny_cfg, make_model):
-    tiny_cfg.MODEL.KEYPOINT_ON = True
-    with pytest.raises(ValueError, match="no keypoints"):
-        make_model(tiny_cfg)
 
 
 def test_boxes_only(tiny_cfg, make_model, make_batch):
