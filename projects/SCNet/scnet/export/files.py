@@ -1,9 +1,7 @@
 """Write a model as TorchScript or ONNX.
 
-Both are traced: the graph is recorded while an image runs through the model. PyTorch's other
-exporter to ONNX, on ``torch.export``, gives a file of the same speed from the same module. It
-takes a minute where this one takes seconds, and does not work with the oldest PyTorch that this
-package supports.
+Both are traced: the graph is recorded while an image runs through the model. docs/export.md says
+why neither ``torch.export`` nor PyTorch's exporter to ONNX that is built on it can record it.
 """
 
 import json
