@@ -35,7 +35,8 @@ def parse_args() -> Namespace:
 
 
 def check_output(path: str, model_format: str, overwrite: bool) -> None:
-    """
+    """Find what is wrong with the name of the file before the model is loaded.
+
     Raises:
         ValueError: the ending of the file is not that of the format.
         FileExistsError: there is such a file.

@@ -50,7 +50,8 @@ def prepare_output_dir(cfg: CfgNode, resume: bool) -> None:
 
 
 def refuse_to_overwrite(folder: str) -> None:
-    """
+    """Refuse to train where another training has left its files.
+
     Raises:
         FileExistsError: the folder holds a run.
     """
@@ -63,7 +64,8 @@ def refuse_to_overwrite(folder: str) -> None:
 
 
 def refuse_another_model(cfg: CfgNode) -> None:
-    """
+    """Refuse to resume a run as another model than it began with.
+
     Raises:
         FileExistsError: OUTPUT_DIR holds a run, and its config describes another model.
     """

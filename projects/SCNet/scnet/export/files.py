@@ -19,7 +19,8 @@ OPSET = 16  # of ONNX: the first with the RoIAlign of Detectron2
 
 
 def write_torchscript(model: SCNet, path: str, metadata: Dict) -> None:
-    """
+    """Write a model as TorchScript.
+
     Args:
         model: on the CPU; it is put into evaluation mode.
         path: of the file; one that exists is replaced.
@@ -36,7 +37,7 @@ def write_torchscript(model: SCNet, path: str, metadata: Dict) -> None:
 
 
 def write_onnx(model: SCNet, path: str, metadata: Dict) -> None:
-    """See :func:`write_torchscript`."""
+    """Write a model as ONNX; arguments and errors as of :func:`write_torchscript`."""
     import onnx
 
     adapter, outputs = tracing_adapter(model), names_of_outputs(model)

@@ -39,7 +39,8 @@ class ExportedModel:
     def __call__(
         self, images: List[Tensor], sizes: Optional[Sequence[Tuple[int, int]]] = None
     ) -> List[Instances]:
-        """
+        """Find the objects in images.
+
         Args:
             images: (3, H, W) each, 0 to 255, of any type, channels in the order of
                 ``input_format``.
@@ -67,7 +68,8 @@ class ExportedModel:
 
 
 def load_exported(path: str) -> ExportedModel:
-    """
+    """Load a file of tools/export.py.
+
     Args:
         path: a file that ends in .ts (TorchScript) or .onnx.
 

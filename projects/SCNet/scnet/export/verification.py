@@ -12,7 +12,8 @@ MAX_DISTANCE = 2.0  # pixels between the sides of boxes that can be the same det
 
 
 class Deviation(NamedTuple):
-    """
+    """How far two predictions are apart.
+
     Attributes:
         detections: how many there are, in the prediction that has more.
         unmatched: how many of them have no counterpart of the same class and about the same box.

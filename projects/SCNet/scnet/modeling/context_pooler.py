@@ -65,7 +65,8 @@ class ContextPooler(nn.Module):
             )
 
     def forward(self, features: List[Tensor], boxes: List[Boxes]) -> Tensor:
-        """
+        """Pool the features of regions, and add the context of their images.
+
         Args:
             features: the maps named by ``in_features``: (N, C, H, W) each, and (N, C, 1, 1) for
                 the context vector.
