@@ -144,7 +144,9 @@ def test_levels_and_semantic_embedding_are_pooled_alike(tiny_cfg, make_model):
 @pytest.mark.parametrize("kind", ["ROI_MASK_HEAD", "SEM_SEG_HEAD", "ROI_BOX_HEAD"])
 def test_a_name_that_is_not_registered(tiny_cfg, make_model, kind):
     set_key(tiny_cfg, f"MODEL.{kind}.NAME", "NoSuchHead")
-    with pytest.raises(KeyError, match=f"NoSuchHead.*{kind}"):
+    with pytest.raises(
+        ValueError, match=f"MODEL.{kind}.NAME is 'NoSuchHead'.*Registered are .*SCNet"
+    ):
         make_model(tiny_cfg)
 
 

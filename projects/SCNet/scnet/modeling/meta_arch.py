@@ -21,7 +21,7 @@ from .activation_checkpointing import checkpoint_activations
 from .context_pooler import GLOBAL_CONTEXT, SEMANTIC
 from .global_context import GlobalContextHead
 from .panoptic import PanopticCombination
-from .required_keys import require_keys
+from .required_keys import require_keys, require_registered
 from .semantic_head import SemanticHead
 
 REQUIRED_KEYS = {
@@ -95,6 +95,7 @@ class SCNet(GeneralizedRCNN):
     @classmethod
     def from_config(cls, cfg):
         require_keys(cfg, REQUIRED_KEYS)
+        require_registered(cfg)
         ret = super().from_config(cfg)
         shape = ret["backbone"].output_shape()
         scnet = cfg.MODEL.SCNET
