@@ -23,6 +23,8 @@ MODELS = shipped_models(
     [
         *("MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16),
         *("MODEL.RPN.POST_NMS_TOPK_TRAIN", 50, "MODEL.RPN.POST_NMS_TOPK_TEST", 10),
+        # Without training a deep backbone can be sure that all is background ...
+        *("MODEL.ROI_HEADS.SCORE_THRESH_TEST", -1.0),
     ]
 )
 
@@ -43,6 +45,8 @@ def test_config(names, cfg, make_model, make_batch):
         assert count == pytest.approx(PARAMETERS[name], abs=0.005), name
     batch = make_batch(cfg, [[0, cfg.MODEL.ROI_HEADS.NUM_CLASSES - 1]], sizes=[(64, 64)])
     training_step(model, batch)
+    for predictor in model.roi_heads.box_predictor:  # ... and that all boxes are elsewhere
+        torch.nn.init.zeros_(predictor.bbox_pred.weight)
     instances = detect(model, batch)[0]
     assert len(instances)
     assert torch.isfinite(instances.pred_boxes.tensor).all()

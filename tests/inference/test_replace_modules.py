@@ -6,14 +6,14 @@ import weakref
 import pytest
 from torch import nn
 
+from helpers import set_mask_branch
 from scnet.inference.replace_modules import replace_modules
 
 
 @pytest.mark.parametrize("branch", ["sample_consistency", "per_stage", "interleaved"])
 def test_nothing_refers_to_the_old_modules_any_more(tiny_cfg, make_model, branch):
     """Neither the tree nor a plain list, such as those of Detectron2's FPN and mask head."""
-    tiny_cfg.MODEL.SCNET.MASK_BRANCH = branch
-    tiny_cfg.MODEL.SCNET.FEATURE_RELAY = branch != "interleaved"
+    set_mask_branch(tiny_cfg, branch)
     model = make_model(tiny_cfg)
     convs = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
     assert any(conv in model.backbone.output_convs for conv in convs)
