@@ -191,7 +191,12 @@ class Predictor:
 
     def _select(self, instances: Instances) -> Instances:
         """Keep the instances whose score and class are wanted."""
-        keep = instances.scores > self.threshold
         if self.classes is not None:
-            keep &= torch.isin(instances.pred_classes, self.classes)
-        return instances[keep]
+            instances = instances[torch.isin(instances.pred_classes, self.classes)]
+        return above(instances, self.threshold)
+
+
+def above(instances: Instances, threshold: float) -> Instances:
+    """Choose the instances of a higher score; if that is all, nothing is copied."""
+    keep = instances.scores > threshold
+    return instances if keep.all() else instances[keep]
