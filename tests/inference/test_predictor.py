@@ -116,13 +116,13 @@ def test_a_video_gives_its_frames(weights, video, monkeypatch):
     expected = [predictor(capture.read()[1]) for _ in range(3)]
     opened = cv2.VideoCapture
     monkeypatch.setattr(cv2, "VideoCapture", lambda x: opened(video if x == 0 else x))
-    for source in (video, 0):
-        found = list(islice(predictor.stream(source), 3))
+    camera = predictor.stream(0)
+    for found in (list(predictor.stream(video)), list(islice(camera, 3))):
         assert len(found) == 3
         for one, other in zip(found, expected):
             assert_same(one, other)
     with pytest.raises(ValueError, match="The camera '0' gives no more frames after 3"):
-        list(predictor.stream(0))
+        next(camera)
     with pytest.raises(ValueError, match="clip.mp4' is more than one image. Use Predictor.stream"):
         predictor(video)
 

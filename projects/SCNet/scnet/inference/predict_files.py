@@ -13,7 +13,7 @@ from ..overwrite import refuse_to_replace
 from .inputs import Frame, Input, InputImage, InputVideo, find_inputs, refuse_same_pictures
 from .interrupts import Interrupts
 from .outputs import CocoResults, LabelMaps, Pictures, Writer
-from .predictor import Predictor, above
+from .predictor import Predictor, above, batches
 
 
 class Outcome(NamedTuple):
@@ -140,7 +140,7 @@ def predict_frames(
     Args:
         fail: gets the error of a frame that cannot be predicted.
     """
-    while batch := list(islice(frames, predictor.batch_size)):
+    for batch in batches(frames, predictor.batch_size):
         yield from _predict_batch(predictor, batch, fail)
 
 

@@ -2,7 +2,7 @@
 
 from itertools import islice
 from pathlib import Path
-from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Union
+from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, TypeVar, Union
 
 import numpy as np
 import PIL.Image
@@ -33,6 +33,7 @@ class Array(NamedTuple):
 
 
 Image = Union[str, Path, np.ndarray, PIL.Image.Image, Frame]
+T = TypeVar("T")
 Images = Union[int, Image, Iterable[Image]]
 SINGLE = (str, Frame, PIL.Image.Image, torch.Tensor)  # can be iterated over, but are one image
 
@@ -119,8 +120,7 @@ class Predictor:
         Raises:
             FileNotFoundError, ValueError: an image cannot be used; the message names it.
         """
-        frames = self._frames(images)
-        while batch := list(islice(frames, self.batch_size)):
+        for batch in batches(self._frames(images), self.batch_size):
             try:
                 found = self.backend([frame.pixels for frame in batch])
             except ValueError as error:
@@ -194,6 +194,23 @@ class Predictor:
         if self.classes is not None:
             instances = instances[torch.isin(instances.pred_classes, self.classes)]
         return above(instances, self.threshold)
+
+
+def batches(items: Iterator[T], size: int) -> Iterator[List[T]]:
+    """Group items; an error while they are read comes after those that were read before it."""
+    error: Optional[Exception] = None
+    while error is None:
+        batch: List[T] = []
+        try:
+            for item in islice(items, size):
+                batch.append(item)
+        except (OSError, ValueError) as caught:
+            error = caught
+        if batch:
+            yield batch
+        elif error is None:
+            return
+    raise error
 
 
 def above(instances: Instances, threshold: float) -> Instances:
