@@ -10,8 +10,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from helpers import NAMES
+from scnet.inference import load_results
 from scnet.inference.inputs import Frame, InputImage, InputVideo
-from scnet.inference.outputs import CocoResults, LabelMaps, Pictures, label_map, load_results
+from scnet.inference.outputs import CocoResults, LabelMaps, Pictures, label_map
 
 SIZE = (40, 60)
 

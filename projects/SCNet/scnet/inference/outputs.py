@@ -5,14 +5,12 @@ import os
 from abc import abstractmethod
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Tuple
+from typing import Dict, List, Optional, Sequence
 
 import cv2
 import numpy as np
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Instances
-from pycocotools import mask as mask_util
-from pycocotools.coco import COCO
 
 from ..visualization import draw_detections, write_rgb
 from .inputs import Frame, Input, InputImage, InputVideo
@@ -155,9 +153,9 @@ def label_map(instances: Instances) -> np.ndarray:
 
 
 class CocoResults(Writer):
-    """Writes a json file of results in COCO format, which :func:`load_results` reads.
+    """Writes a json file of results in COCO format.
 
-    Each object has ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), ``score``,
+    :func:`scnet.inference.load_results` reads it for pycocotools. Each object has ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), ``score``,
     ``segmentation`` (RLE) if the model predicts masks, and beside that ``file_name``,
     ``category_name`` and, in a video, ``frame``. The objects of an image come by falling score.
     """
@@ -231,43 +229,3 @@ class CocoResults(Writer):
         os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
         with open(self.path, "w", encoding="utf-8") as f:
             json.dump(self.results, f)
-
-
-def load_results(annotations: str, results: str) -> Tuple[COCO, COCO]:
-    """Read annotations and results as pycocotools' ``COCOeval`` takes them.
-
-    It is ``COCO.loadRes``, and works where that or ``COCOeval`` fails: if nothing was found, and
-    if annotations lack ``iscrowd`` (then 0) or ``area`` (then that of the mask, or else the box).
-
-    Args:
-        annotations: a COCO json.
-        results: a json of :class:`CocoResults` that was written with the ids of ``annotations``.
-
-    Returns:
-        the annotations and the results.
-
-    Raises:
-        ValueError: a result is for an image that the annotations do not have.
-    """
-    truth = COCO(annotations)
-    for x in truth.anns.values():
-        x.setdefault("iscrowd", 0)
-        if "area" not in x and x.get("segmentation"):
-            x["area"] = float(mask_util.area(truth.annToRLE(x)))
-        elif "area" not in x:
-            x["area"] = x["bbox"][2] * x["bbox"][3]
-    with open(results, encoding="utf-8") as f:
-        content = json.load(f)
-    unknown = [x for x in content if x["image_id"] not in truth.imgs]
-    if unknown:
-        raise ValueError(
-            f"'{results}' has the image_id {unknown[0]['image_id']}, which '{annotations}' does "
-            "not have. Predict with --annotations, which takes over the ids."
-        )
-    if content:
-        return truth, truth.loadRes(content)
-    found = COCO()
-    found.dataset = {key: truth.dataset[key] for key in ("images", "categories")}
-    found.dataset["annotations"] = []
-    found.createIndex()
-    return truth, found
