@@ -3,6 +3,8 @@
 import json
 import shutil
 
+import cv2
+import numpy as np
 from PIL import Image
 
 from helpers import CocoSet
@@ -11,6 +13,7 @@ from scnet import register_coco_json
 HEIGHT, WIDTH = CocoSet.SIZE
 GRAY = Image.new("L", (WIDTH, HEIGHT))
 COLOURS = Image.new("RGB", (WIDTH, HEIGHT))
+WHITE = Image.new("L", (WIDTH, HEIGHT), 255)
 FLAT = Image.new("L", (WIDTH, HEIGHT - 1))
 DELETED = object()
 
@@ -203,6 +206,14 @@ CASES = {
     "an image file is cut off": [cut("images/a.png")],
     "an image file that is no image": [write("images/a.png", b"no image")],
     "an image with 16 bits per channel": [save("images/a.png", Image.new("I;16", (WIDTH, HEIGHT)))],
+    "an image with 16 bits per colour": [
+        lambda inputs: cv2.imwrite(str(inputs["images/a.png"]), np.zeros((HEIGHT, WIDTH, 3), "u2"))
+    ],
+    "an image of several frames": [
+        move("images/a.png", "images/a.gif"),
+        save("images/a.gif", GRAY, save_all=True, append_images=[WHITE]),
+        put("images.0.file_name", "a.gif"),
+    ],
     "an image of floating-point numbers": [
         move("images/a.png", "images/a.tif"),
         save("images/a.tif", Image.new("F", (WIDTH, HEIGHT))),

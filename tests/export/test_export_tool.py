@@ -20,10 +20,10 @@ def weights(make_detector, tmp_path):
 
 @pytest.fixture
 def run_tool(monkeypatch):
-    def run_tool(*args, weights=""):
+    def run_tool(*args, weights="", opts=()):
         fixed = ["--config-file", get_config_file("quickstart.yaml"), "--size", "60", "90"]
-        opts = ["--opts", *TINY, "MODEL.WEIGHTS", weights]
-        monkeypatch.setattr(sys, "argv", ["export.py", *fixed, *map(str, args), *opts])
+        last = ["--opts", *TINY, "MODEL.WEIGHTS", weights, *opts]
+        monkeypatch.setattr(sys, "argv", ["export.py", *fixed, *map(str, args), *last])
         export.main()
 
     return run_tool
@@ -83,3 +83,10 @@ def test_mistakes_are_named(run_tool, tmp_path, output, args, message):
     with pytest.raises(SystemExit, match=f"export.py: .*{message}"):
         run_tool("--format", "torchscript", "--output", tmp_path / output, *args)
     assert not list(tmp_path.iterdir())
+
+
+def test_augmentation_at_test_time_is_refused(run_tool, tmp_path):
+    """Rather than left out without a word."""
+    args = ("--format", "onnx", "--output", tmp_path / "model.onnx")
+    with pytest.raises(SystemExit, match="TEST.AUG.ENABLED is True, but"):
+        run_tool(*args, opts=["TEST.AUG.ENABLED", "True"])

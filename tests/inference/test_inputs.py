@@ -2,6 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
+from helpers import development_data
 from scnet import register_coco_json
 from scnet.inference.inputs import find_images, find_inputs, frames_of
 
@@ -43,7 +44,7 @@ def test_data_sets(coco_set):
     name = coco_set.json_file.parent.name
     register_coco_json(name, str(coco_set.json_file), str(coco_set.images))
     found = find_inputs([name])
-    assert [x.picture for x in found] == ["a.png", "b.png", "c.png"]
+    assert [x.picture for x in found] == ["a.png", "sub/b.png", "c.png"]
     assert {x.dataset for x in found} == {name} and found[0].record["image_id"] == 1
 
 
@@ -67,9 +68,32 @@ def test_frames_of_everything_in_order(files, video):
 def test_what_cannot_be_found_is_named(files, sources, message):
     (files / "sub/a.png").write_bytes((files / "a.png").read_bytes())
     with pytest.raises((FileNotFoundError, ValueError), match=message):
-        find_inputs([x.format(files) for x in sources])
+        find_images([x.format(files) for x in sources])
 
 
 def test_a_video_is_no_image(video):
     with pytest.raises(ValueError, match="clip.mp4' is a video or a camera"):
         find_images([video])
+
+
+@pytest.mark.parametrize("ending, codec", [("avi", "MJPG"), ("mkv", "mp4v"), ("webm", "VP80")])
+def test_a_video_gives_the_frames_that_it_says_it_has(tmp_path, ending, codec):
+    """Or what is left of it, and then an error."""
+    path = tmp_path / f"clip.{ending}"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*codec), 25, (64, 48))
+    for frame in np.random.default_rng(1).integers(0, 255, (20, 48, 64, 3), np.uint8):
+        writer.write(frame)
+    writer.release()
+    assert len(list(frames_of(find_inputs([str(path)])))) == 20
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    frames, number = frames_of(find_inputs([str(path)])), 0
+    with pytest.raises(ValueError, match=f"of 20 frames of '.*clip.{ending}' can be read") as info:
+        for frame in frames:
+            number = frame.number
+    assert 0 < number < 20 and f"Only {number} of" in str(info.value)
+
+
+@pytest.mark.parametrize("name, count", [("damaged_40_frames.mp4", 21), ("cut_40_frames.mp4", 19)])
+def test_videos_of_users(name, count):
+    with pytest.raises(ValueError, match=f"Only {count} of 40 frames"):
+        list(frames_of(find_inputs([str(development_data() / "cases" / name)])))

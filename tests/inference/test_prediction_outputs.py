@@ -7,8 +7,10 @@ import torch
 from detectron2.structures import Boxes, Instances
 from pycocotools import mask as mask_util
 from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 from helpers import NAMES
+from scnet.inference import load_results
 from scnet.inference.inputs import Frame, InputImage, InputVideo
 from scnet.inference.outputs import CocoResults, LabelMaps, Pictures, label_map
 
@@ -83,6 +85,45 @@ def test_results_with_the_ids_of_a_json(coco_set, tmp_path):
     assert results[2]["file_name"] == f"{root}/sub/b.jpg"
     for x, k in zip(results, (1, 0, 0)):
         assert (mask_util.decode(x["segmentation"]) == found.pred_masks[k].numpy()).all()
+
+
+@pytest.mark.parametrize("complete", [True, False], ids=["complete", "without area and iscrowd"])
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_results_are_evaluated(coco_set, tmp_path, count, complete):
+    """Also if nothing was found: 0 to 2 of the 2 dogs are, without any mistake."""
+    path, results = str(coco_set.json_file), str(tmp_path / "results.json")
+    expected = COCO(path)
+    dogs = [x for x in coco_set.content["annotations"] if x["category_id"] == 7][:count]
+    if not complete:
+        for x in coco_set.content["annotations"]:
+            del x["area"], x["iscrowd"]
+        coco_set.write()
+    content = [
+        {"image_id": x["image_id"], "category_id": 7, "score": 0.9, "bbox": x["bbox"]}
+        | {"segmentation": expected.annToRLE(x)}
+        for x in dogs
+    ]
+    for x in content:
+        counts = x["segmentation"]["counts"]
+        x["segmentation"]["counts"] = counts if isinstance(counts, str) else counts.decode()
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    truth, found = load_results(path, results)
+    for x in truth.anns.values():
+        assert (x["iscrowd"], x["area"]) == (0, mask_util.area(expected.annToRLE(x)))
+    for task in ("bbox", "segm"):
+        evaluation = COCOeval(truth, found, task)
+        evaluation.params.catIds = [7]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+        assert evaluation.stats[8] == pytest.approx(count / 2)  # the recall
+
+
+def test_results_of_other_images_are_named(coco_set, tmp_path):
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps([{"image_id": 77}]))
+    with pytest.raises(ValueError, match="results.json' has the image_id 77"):
+        load_results(str(coco_set.json_file), str(path))
 
 
 def test_results_without_a_json_are_numbered(tmp_path):

@@ -1,9 +1,12 @@
+from itertools import islice
+
 import cv2
 import numpy as np
 import pytest
 import torch
 from detectron2.engine import DefaultPredictor
 from detectron2.structures import Boxes, Instances
+from PIL import Image
 
 from helpers import NAMES
 from scnet import Predictor
@@ -52,6 +55,29 @@ def test_arrays_and_files_in_either_order_of_channels(weights, images, tmp_path)
     assert not torch.equal(rgb(images[0]).scores, expected.scores)
 
 
+def test_gray_arrays_and_images_of_pillow(weights, images, tmp_path):
+    """They are what their file is, in either order of channels."""
+    gray, path = images[0][:, :, 0], str(tmp_path / "a.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turned by 90 degrees
+    Image.fromarray(gray).save(path, exif=exif)
+    predictor, rgb = Predictor(weights), Predictor(weights, array_format="RGB")
+    for x in (gray, gray[:, :, None], Image.fromarray(gray).convert("P")):
+        assert_same(predictor(x), predictor(np.dstack([gray] * 3)))
+    assert_same(predictor(Image.open(path)), predictor(path))
+    colours = Image.fromarray(images[0][:, :, ::-1].copy())
+    assert_same(rgb(colours), predictor(images[0]))
+    [alone] = predictor.stream(colours)
+    assert_same(alone, predictor(images[0]))
+
+
+@pytest.mark.parametrize("image", [None, torch.zeros(3, 8, 8), torch.zeros(2, 3, 8, 8), 1.5])
+def test_one_thing_that_is_no_image_is_named(weights, image):
+    for call in (Predictor(weights), lambda x: list(Predictor(weights).stream(x))):
+        with pytest.raises(ValueError, match="Image number 1 is (None|a torch|a builtins.float)"):
+            call(image)
+
+
 def test_threshold_and_classes(weights, images):
     everything = Predictor(weights)(images[0])
     threshold = everything.scores.median().item()  # that of a detection, which is left out
@@ -90,11 +116,13 @@ def test_a_video_gives_its_frames(weights, video, monkeypatch):
     expected = [predictor(capture.read()[1]) for _ in range(3)]
     opened = cv2.VideoCapture
     monkeypatch.setattr(cv2, "VideoCapture", lambda x: opened(video if x == 0 else x))
-    for source in (video, 0):
-        found = list(predictor.stream(source))
+    camera = predictor.stream(0)
+    for found in (list(predictor.stream(video)), list(islice(camera, 3))):
         assert len(found) == 3
         for one, other in zip(found, expected):
             assert_same(one, other)
+    with pytest.raises(ValueError, match="The camera '0' gives no more frames after 3"):
+        next(camera)
     with pytest.raises(ValueError, match="clip.mp4' is more than one image. Use Predictor.stream"):
         predictor(video)
 
@@ -105,8 +133,16 @@ def test_a_video_gives_its_frames(weights, video, monkeypatch):
         ("broken.png", "broken.png"),
         ("nowhere.png", "'nowhere.png' is no image"),
         ("broken.mp4", "Cannot open video '.*broken.mp4'"),
-        (np.zeros((8, 8), np.uint8), r"Image number 2 is an array of shape \(8, 8\)"),
-        (np.zeros((8, 8, 3)), "number 2 .* type float64; height x width x 3 and uint8"),
+        (np.zeros((8, 8, 4), np.uint8), r"Image number 2 is an array of shape \(8, 8, 4\)"),
+        (
+            np.zeros((8, 8, 3)),
+            "number 2 .* type float64; height x width x 3, or",
+        ),
+        (np.zeros((8, 8), np.uint16), "number 2 .* type uint16"),
+        (None, "number 2 is None, which cv2.imread returns"),
+        (torch.zeros(3, 8, 8), r"number 2 is a torch.Tensor of shape \(3, 8, 8\). Give"),
+        ([1, 2], "number 2 is a builtins.list. Give"),
+        (Image.new("I;16", (8, 8)), "number 2 has more than 8 bits"),
         (np.zeros((1, 5000, 3), np.uint8), r"number 2 of height and width \(1, 5000\) cannot be"),
     ],
 )

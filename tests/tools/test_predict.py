@@ -1,6 +1,8 @@
 import json
+import re
 import runpy
 import shutil
+import signal
 import sys
 
 import cv2
@@ -11,6 +13,7 @@ from detectron2.data.catalog import Metadata
 
 from helpers import NAMES, REPOSITORY, TINY
 from scnet import Predictor, register_coco_json
+from scnet.inference.outputs import CocoResults
 
 SCRIPT = "projects/SCNet/tools/predict.py"
 CONFIG = "projects/SCNet/configs/quickstart.yaml"
@@ -51,7 +54,9 @@ def run_script(monkeypatch, capfd):
 @pytest.fixture
 def predict(run_script, weights, tmp_path):
     def predict(*args, weights=weights, output=("--output", tmp_path / "out"), threshold=0):
-        fixed = ["--config-file", CONFIG, *output, "--threshold", threshold]
+        fixed = ["--config-file", CONFIG, *output]
+        if {"--output", "--masks"} & set(output):
+            fixed += ["--threshold", threshold]
         return run_script(*fixed, *args, "--opts", *TINY, "MODEL.WEIGHTS", weights)
 
     return predict
@@ -107,6 +112,8 @@ def test_files_are_replaced_only_when_asked(predict, check_refused, images, tmp_
         (["--input", "x", "--classes", "disk", "cat"], "does not know 'cat'. It knows: disk,"),
         (["--input", "x", "--limit", 0], "--limit must be 1 or more"),
         (["--input", "x", "--batch-size", 0], "batch size must be 1 or more"),
+        (["--input", "x", "--annotations", "a.json"], "--annotations is for --json"),
+        (["--input", "x", "--json-threshold", 0.1], "--json-threshold is for --json"),
     ],
 )
 def test_arguments_that_cannot_be_used_are_named(check_refused, args, message):
@@ -121,6 +128,134 @@ def test_images_that_cannot_be_used_are_named(check_refused, images):
     check_refused(message, "--input", images / "line.png")
     (images / "a.jpg").write_bytes((images / "sub/b.jpg").read_bytes())
     check_refused("would both be 'a.png'", "--input", images / "a.png", images / "a.jpg")
+
+
+def test_results_keep_all_and_pictures_what_is_sure(predict, weights, images, tiny_cfg, tmp_path):
+    """AP needs all detections. --threshold is for pictures and label maps."""
+    everything = Predictor(str(weights), tiny_cfg)(str(images / "a.png"))
+    middle = everything.scores.median().item()
+    path, args = tmp_path / "x.json", ["--input", images / "a.png", "--overwrite"]
+
+    def objects(*more, threshold=1.0):
+        places = ("--json", path, "--masks", tmp_path / "masks")
+        predict(*args, *more, output=places, threshold=threshold)
+        labels = cv2.imread(str(tmp_path / "masks/a.png"), cv2.IMREAD_UNCHANGED)
+        return len(json.loads(path.read_text())), labels.max()
+
+    assert len(everything) > 2
+    assert objects() == (len(everything), 0)
+    above = int((everything.scores > middle).sum())
+    written, highest = objects("--json-threshold", middle, threshold=0)
+    assert written == above and highest > above
+
+
+def test_a_threshold_without_pictures_is_refused(run_script, weights, images):
+    arguments = ["--weights", weights, "--input", images, "--json", "x.json", "--threshold", 0.7]
+    with pytest.raises(SystemExit, match="--json has --json-threshold"):
+        run_script(*arguments)
+
+
+@pytest.mark.parametrize("ending", [".onnx", ".ts"])
+def test_options_that_an_exported_file_has_fixed_are_named(run_script, images, tmp_path, ending):
+    """Whether a config lies beside it or not."""
+    weights = tmp_path / f"model{ending}"
+    opts = ["TEST.AUG.ENABLED", True, "INPUT.MIN_SIZE_TEST", 64]
+    arguments = ["--weights", weights, "--input", images, "--output", tmp_path, "--opts", *opts]
+    with pytest.raises(SystemExit, match="changed: TEST.AUG.ENABLED, INPUT.MIN_SIZE_TEST. Export"):
+        run_script(*arguments)
+
+
+def test_the_rest_of_a_folder_is_done(predict, check_refused, images, tmp_path):
+    """What cannot be read or predicted is named at the end; --strict stops at the first."""
+    (images / "cut.jpg").write_bytes((images / "sub/b.jpg").read_bytes()[:300])
+    cv2.imwrite(str(images / "line.png"), np.zeros((1, 5000, 3), np.uint8))
+    places, path = (
+        ("--json", tmp_path / "x.json", "--output", tmp_path / "out"),
+        tmp_path / "x.json",
+    )
+    with pytest.raises(SystemExit) as info:
+        predict("--input", images, "--batch-size", 4, output=places)
+    assert "Cannot read image" in info.value.code and "cut.jpg'" in info.value.code
+    assert "line.png' of height and width (1, 5000) cannot be used" in info.value.code
+    done = {str(images / name) for name in ("a.png", "sub/b.jpg")}
+    assert {x["file_name"] for x in json.loads(path.read_text())} == done
+    assert sorted(x.name for x in (tmp_path / "out").rglob("*.png")) == ["a.png", "b.png"]
+    path.unlink()
+    check_refused("cut.jpg", "--input", images, "--strict", "--overwrite", output=places)
+    assert not path.exists()
+
+
+def test_a_video_that_is_cut_off(predict, video, images, tmp_path):
+    """What could be read is written, and so is what comes after it."""
+    short = tmp_path / "short.avi"
+    writer = cv2.VideoWriter(str(short), cv2.VideoWriter_fourcc(*"MJPG"), 5, (64, 48))
+    for frame in np.random.default_rng(1).integers(0, 255, (8, 48, 64, 3), np.uint8):
+        writer.write(frame)
+    writer.release()
+    short.write_bytes(short.read_bytes()[: short.stat().st_size // 2])
+    (tmp_path / "none.mp4").write_bytes(b"no video")
+    with pytest.raises(SystemExit) as info:
+        predict("--input", short, tmp_path / "none.mp4", video)
+    first, other = info.value.code.split("\n")
+    found = re.search(r"Only (\d) of 8 frames of '.*short.avi' can be read", first)
+    assert 0 < int(found[1]) < 8
+    assert "Cannot open video" in other and "none.mp4" in other
+    for name, count in (("short", int(found[1])), ("clip", 3)):
+        capture = cv2.VideoCapture(str(tmp_path / f"out/{name}.mp4"))
+        assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == count
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_and_what_was_done_is_whole(
+    predict, video, images, monkeypatch, tmp_path, number, status
+):
+    """It comes while the third image is predicted, and again while the json is written."""
+    stream, close, calls = Predictor.stream, CocoResults.close, []
+
+    def interrupted(self, frames):
+        calls.append(1)
+        if len(calls) == 3:
+            signal.raise_signal(number)
+        return stream(self, frames)
+
+    def interrupted_close(self):
+        signal.raise_signal(number)
+        close(self)
+
+    monkeypatch.setattr(Predictor, "stream", interrupted)
+    monkeypatch.setattr(CocoResults, "close", interrupted_close)
+    before = signal.getsignal(number)
+    places = ("--output", tmp_path / "out", "--json", tmp_path / "x.json")
+    with pytest.raises(SystemExit) as info:
+        predict("--input", video, images, output=places)
+    assert info.value.code == status
+    assert signal.getsignal(number) is before
+    assert {x["frame"] for x in json.loads((tmp_path / "x.json").read_text())} == {1, 2}
+    assert cv2.VideoCapture(str(tmp_path / "out/clip.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 2
+    assert not (tmp_path / "out/a.png").exists()
+
+
+def test_one_file_name_in_two_folders_of_a_data_set(predict, coco_set, tmp_path):
+    """The pictures keep the folders. Without pictures, files of one name are no problem."""
+    (coco_set.images / "sub/a.png").write_bytes((coco_set.images / "a.png").read_bytes())
+    image = coco_set.content["images"][0]
+    coco_set.content["images"].append({**image, "id": 9, "file_name": "sub/a.png"})
+    coco_set.content["categories"] = [{"id": k, "name": x} for k, x in enumerate(NAMES, 1)]
+    for x in coco_set.content["annotations"]:
+        x["category_id"] = 1
+    coco_set.write()
+    name = coco_set.json_file.parent.name
+    register_coco_json(name, str(coco_set.json_file), str(coco_set.images))
+    places = ("--output", tmp_path / "out", "--json", tmp_path / "x.json")
+    predict("--input", name, output=places)
+    found = {x["image_id"]: x["file_name"] for x in json.loads((tmp_path / "x.json").read_text())}
+    assert found[9].endswith("sub/a.png") and not found[1].endswith("sub/a.png")
+    assert {"a.png", "sub/a.png"} <= {
+        x.relative_to(tmp_path / "out").as_posix() for x in (tmp_path / "out").rglob("*.png")
+    }
+    both = [coco_set.images / "a.png", coco_set.images / "sub/a.png"]
+    predict("--input", *both, output=("--json", tmp_path / "y.json"))
+    assert {x["image_id"] for x in json.loads((tmp_path / "y.json").read_text())} == {1, 2}
 
 
 def test_the_smallest_image_is_predicted(predict, images, tmp_path):
@@ -201,7 +336,7 @@ def test_weights_with_their_config_beside_them(run_script, weights, images, tiny
     with pytest.raises(SystemExit, match="no config.yaml beside them"):
         run_script(*arguments)
     (tmp_path / "config.yaml").write_text(tiny_cfg.dump())
-    run_script(*arguments, "--threshold", 0, "--opts", "TEST.DETECTIONS_PER_IMAGE", 2)
+    run_script(*arguments, "--opts", "TEST.DETECTIONS_PER_IMAGE", 2)
     assert len(json.loads((tmp_path / "x.json").read_text())) == 2
 
 

@@ -32,18 +32,22 @@ def add_data_arguments(parser: ArgumentParser) -> None:
 
 
 def add_drawing_arguments(
-    parser: ArgumentParser, inputs: str = INPUTS, output_required: bool = True
+    parser: ArgumentParser,
+    inputs: str = INPUTS,
+    output_required: bool = True,
+    drawn: str = "drawn",
 ) -> None:
     """Add --input, --output, --threshold, --limit, --overwrite and --opts.
 
     Args:
         inputs: what --input may be.
         output_required: False lets --output be left out.
+        drawn: what is done with detections above --threshold.
     """
     add = parser.add_argument
     add("--input", required=True, nargs="+", help=inputs)
     add("--output", required=output_required, metavar="FOLDER", help="where pictures go")
-    add("--threshold", type=float, default=0.5, help="lowest score drawn (%(default)s)")
+    add("--threshold", type=float, default=0.5, help=f"lowest score {drawn} (0.5)")
     add("--limit", type=int, help="stop after this many images")
     add("--overwrite", action="store_true", help="replace pictures that exist")
     add_opts(parser)

@@ -64,6 +64,11 @@ def export(args: Namespace) -> None:
     from scnet.inference.pytorch_backend import names_of_classes
 
     cfg = read_cfg(args.config_file, args.opts)
+    if cfg.TEST.AUG.ENABLED:
+        raise ValueError(
+            "TEST.AUG.ENABLED is True, but test-time augmentation cannot be exported. Set it to "
+            "False."
+        )
     register_datasets(cfg, must_exist=False)
     cfg.MODEL.DEVICE = "cpu"
     model = load_model(cfg)

@@ -7,8 +7,14 @@ r"""Find objects in images, videos and what a camera sees: pictures, json, masks
         --input clip.mp4 'photos/*.jpg' --output FOLDER --json results.json --masks FOLDER
 
 With --weights the config is by default the config.yaml beside them.
+
+An image or video that cannot be read is named at the end, and the exit status is 1. Ctrl-C or
+SIGTERM ends the command: what was predicted until then is written, and the exit status is 130 or
+143 (0 where Ctrl-C ends a camera).
 """
 
+import os
+import sys
 from argparse import Namespace
 
 from scnet_tools.arguments import INPUTS, add_drawing_arguments, make_parser, mistakes_in_one_line
@@ -20,8 +26,14 @@ def parse_args() -> Namespace:
     add("--config-file", metavar="FILE")
     add("--weights", metavar="FILE", help="in place of the config's MODEL.WEIGHTS")
     inputs = f"{INPUTS}; videos; the number of a camera, which Ctrl-C ends"
-    add_drawing_arguments(parser, inputs, output_required=False)
+    drawn = "drawn, and in label maps"
+    add_drawing_arguments(parser, inputs, output_required=False, drawn=drawn)
     add("--json", metavar="FILE", help="where results in COCO format go")
+    add(
+        "--json-threshold",
+        type=float,
+        help="lowest score in --json; by default all that the model gives, as AP needs them",
+    )
     add(
         "--annotations",
         metavar="FILE",
@@ -31,11 +43,41 @@ def parse_args() -> Namespace:
     add("--masks", metavar="FOLDER", help="where a PNG of labels per image goes")
     add("--classes", nargs="+", metavar="NAME", help="the only ones to look for")
     add("--batch-size", type=int, default=1, help="images predicted at a time (%(default)s)")
+    add("--strict", action="store_true", help="stop at the first image that cannot be read")
+    parser.set_defaults(threshold=None)  # so that it is seen whether it was given
     return parser.parse_args()
 
 
-def make_predictor(args: Namespace):
+def refuse_unused(args: Namespace) -> None:
+    """Find arguments that would have no effect.
+
+    Raises:
+        ValueError: there is one.
+    """
+    if args.threshold is not None and not (args.output or args.masks):
+        raise ValueError("--threshold is for --output and --masks; --json has --json-threshold.")
+    for name in ("annotations", "json_threshold"):
+        if getattr(args, name) is not None and not args.json:
+            raise ValueError(f"--{name.replace('_', '-')} is for --json, which is not given.")
+    if args.opts and args.weights and is_exported(args.weights):
+        raise ValueError(
+            f"'{args.weights}' was exported with its config, which cannot be changed: "
+            f"{', '.join(args.opts[::2])}. Export the model again with these values."
+        )
+
+
+def is_exported(weights: str) -> bool:
+    """Whether a file is one of export.py."""
+    from scnet.export.runtime import LOADERS
+
+    return os.path.splitext(weights)[1].lower() in LOADERS
+
+
+def make_predictor(args: Namespace, lowest: float):
     """The predictor that the arguments name.
+
+    Args:
+        lowest: score that is needed.
 
     Raises:
         ValueError: there are no weights; or see :class:`scnet.Predictor`.
@@ -58,7 +100,7 @@ def make_predictor(args: Namespace):
     return Predictor(
         weights,
         cfg,
-        threshold=args.threshold,
+        threshold=lowest,
         classes=args.classes,
         batch_size=args.batch_size,
     )
@@ -68,19 +110,32 @@ def main() -> None:
     args = parse_args()
     from scnet.inference.predict_files import predict_files
 
+    threshold = 0.5 if args.threshold is None else args.threshold
+    json_threshold = args.json_threshold or 0.0
     with mistakes_in_one_line():
-        done = predict_files(
-            make_predictor(args),
+        refuse_unused(args)
+        outcome = predict_files(
+            make_predictor(args, min(threshold, json_threshold) if args.json else threshold),
             args.input,
             pictures=args.output,
             results=args.json,
             annotations=args.annotations,
             masks=args.masks,
+            threshold=threshold,
+            json_threshold=json_threshold,
             limit=args.limit,
             overwrite=args.overwrite,
+            strict=args.strict,
         )
     for path in filter(None, (args.output, args.masks, args.json)):
-        print(f"{done} images in {path}")
+        print(f"{outcome.done} images in {path}")
+    problems = [f"predict.py: {message}" for message in outcome.failed]
+    if outcome.stopped:
+        problems.append(f"predict.py: stopped by signal {outcome.stopped} before the end.")
+        print(*problems, sep="\n", file=sys.stderr)
+        sys.exit(128 + outcome.stopped)
+    if problems:
+        sys.exit("\n".join(problems))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,25 @@
 """Reading images, with errors that name the file."""
 
+import re
 from typing import Optional, Tuple
 
 import numpy as np
 from detectron2.data import detection_utils as utils
 from detectron2.utils.file_io import PathManager
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 EXIF_ORIENTATION = 0x0112
 
-# Pillow clips their values to 255 without a word when it makes them RGB.
+# Pillow clips or divides their values without a word when it makes them RGB with 8 bits. The second
+# are names for how pixels are stored: "RGB;16B" has 16 bits per channel, but "BGR;16" per pixel.
 DEEP_MODES = ("I", "F")
+DEEP_STORAGE = re.compile(r"[A-Za-z]+;16[BLNS]")
+
+# Their further frames are no images: smaller or other views of the photograph, layers.
+FORMATS_OF_ONE_IMAGE = ("MPO", "PSD")
+TIFF_SUBFILE_TYPE = 254
+TIFF_NO_PAGE = 1 | 4  # bits of the subfile type: a smaller copy of a page, the mask of one
 
 # Pillow has all of these for broken files, and not always with the name.
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -41,21 +50,83 @@ def read_image(file_name: str, format: Optional[str] = "BGR") -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, damaged or no image, or has more than 8 bits per channel.
+        ValueError: the file is empty, damaged or no image, has more than 8 bits per channel, or
+            several frames or pages.
     """
     try:
         with PathManager.open(file_name, "rb") as f, Image.open(f) as image:
-            mode = image.mode
-        if not mode.startswith(DEEP_MODES):
+            mode, frames = deep_mode(image), count_frames(image)
+        if not mode and frames == 1:
             return utils.read_image(file_name, format=format)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"Image '{file_name}' does not exist.") from error
     except BROKEN as error:
         raise ValueError(f"Cannot read image '{file_name}': {describe(error)}") from error
+    if mode:
+        raise ValueError(f"Image '{file_name}' {too_deep(mode)}")
     raise ValueError(
-        f"Image '{file_name}' has more than 8 bits per channel (Pillow's mode {mode}). Scale its "
-        "values to 0 to 255 and save it with 8 bits."
+        f"Image '{file_name}' has {frames} frames or pages. Save each as an image of its own, or "
+        "an animation as a video."
     )
+
+
+def convert_image(image: Image.Image, format: str = "BGR") -> np.ndarray:
+    """Convert an image of Pillow as :func:`read_image` does a file: (H, W, 3) uint8.
+
+    Of several frames it is the one that the image is at.
+
+    Args:
+        image: of any mode with 8 bits or less.
+        format: order of the channels, "BGR" or "RGB".
+
+    Raises:
+        ValueError: it has more than 8 bits per channel, or its file is damaged.
+    """
+    mode = deep_mode(image)
+    if mode:
+        raise ValueError(too_deep(mode))
+    try:
+        return utils.convert_PIL_to_numpy(ImageOps.exif_transpose(image), format)
+    except BROKEN as error:
+        raise ValueError(f"cannot be read: {describe(error)}") from error
+
+
+def deep_mode(image: Image.Image) -> str:
+    """Get Pillow's name for pixels of more than 8 bits per channel; "" if the image has no such.
+
+    Args:
+        image: as it was opened. Once its pixels are loaded, 16 bits per colour cannot be seen.
+    """
+    if image.mode.startswith(DEEP_MODES):
+        return image.mode
+    for codec, _, _, arguments in getattr(image, "tile", []):
+        if codec.startswith("ppm") and arguments[1] > 255:  # the highest value
+            return f"{image.mode};16B"
+        if found := DEEP_STORAGE.search(str(arguments)):
+            return found[0]
+    return ""
+
+
+def too_deep(mode: str) -> str:
+    """Say what is wrong with an image that :func:`deep_mode` has a name for, and what to do."""
+    return (
+        f"has more than 8 bits per channel (Pillow's mode {mode}). Scale its values to 0 to 255 "
+        "and save it with 8 bits."
+    )
+
+
+def count_frames(image: Image.Image) -> int:
+    """Count the frames of an animation, or the pages of a TIFF file; an image may be moved."""
+    frames = getattr(image, "n_frames", 1)
+    if image.format in FORMATS_OF_ONE_IMAGE:
+        return 1
+    if not isinstance(image, TiffImageFile) or frames == 1:
+        return frames
+    count = 0
+    for frame in range(frames):
+        image.seek(frame)
+        count += not image.tag_v2.get(TIFF_SUBFILE_TYPE, 0) & TIFF_NO_PAGE
+    return max(count, 1)
 
 
 def check_size(file_name: str, size: Tuple[int, int], expected: Tuple[int, int]) -> None:

@@ -2,3 +2,4 @@
 
 from .backends import BACKENDS
 from .predictor import Predictor
+from .results import load_results

@@ -1,6 +1,7 @@
 """What is predicted: image files, folders, patterns, data sets, video files and cameras."""
 
 import glob
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Union
@@ -13,6 +14,8 @@ from ..data import read_image
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
+COUNTED_SUFFIXES = {".avi", ".m4v", ".mov", ".mp4"}  # these files say how many frames they have
+MAX_MISSING = 0.1  # of the duration of other videos, which is that of the sound, too
 DEFAULT_RATE = 25.0  # frames per second, of cameras that do not tell theirs
 
 
@@ -88,15 +91,14 @@ class InputVideo:
         """
         capture = cv2.VideoCapture(self.file_name if self.camera is None else self.camera)
         if not capture.isOpened():
-            what = "video" if self.camera is None else "camera"
-            raise ValueError(f"Cannot open {what} '{self.file_name}'.")
+            raise ValueError(f"Cannot open {self}.")
         return capture
 
     def count(self) -> Optional[int]:
-        """The number of frames that the file says it has; None for a camera."""
+        """The number of frames that the file says it has; None for a camera, or if unknown."""
         if self.camera is not None:
             return None
-        capture = self.open()
+        capture = cv2.VideoCapture(self.file_name)
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
         capture.release()
         return count if count > 0 else None
@@ -105,22 +107,38 @@ class InputVideo:
         """Read the frames, one after the other.
 
         Raises:
-            ValueError: see :meth:`open`; or the video has no frames.
+            ValueError: see :meth:`open`; or the video has no frames or, after the last one that
+                could be read, it should have had more. A camera always should.
         """
         capture = self.open()
         self.rate = capture.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
-        number = 0
+        expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        number, end = 0, 0.0
         try:
             while True:
                 there, pixels = capture.read()
                 if not there:
                     break
                 number += 1
+                end = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
                 yield Frame(self, number, pixels)
         finally:
             capture.release()
         if number == 0:
             raise ValueError(f"'{self.file_name}' gives no frames.")
+        if self.camera is not None:
+            raise ValueError(f"The {self} gives no more frames after {number}.")
+        is_estimated = Path(self.file_name).suffix.lower() not in COUNTED_SUFFIXES
+        if is_estimated and end >= (1 - MAX_MISSING) * (expected - 1) / self.rate:
+            expected = number
+        if number < expected:
+            raise ValueError(
+                f"Only {number} of {expected} frames of '{self.file_name}' can be read. It is "
+                "damaged or cut off."
+            )
+
+    def __str__(self) -> str:
+        return f"{'video' if self.camera is None else 'camera'} '{self.file_name}'"
 
 
 Input = Union[InputImage, InputVideo]
@@ -142,33 +160,43 @@ def find_inputs(sources: Iterable[str]) -> List[Input]:
 
     Raises:
         FileNotFoundError: a source is nothing of that kind, or has no images.
-        ValueError: two inputs would have the same picture.
     """
     inputs: Dict[str, Input] = {}
     for source in sources:
         inputs.update({x.file_name: x for x in _find(source)})
+    return list(inputs.values())
+
+
+def refuse_same_pictures(inputs: Iterable[Input]) -> None:
+    """Make sure that each input has a picture of its own.
+
+    Raises:
+        ValueError: two would have the same.
+    """
     first: Dict[str, str] = {}
-    for x in inputs.values():
+    for x in inputs:
         if x.picture in first:
             raise ValueError(
                 f"The pictures of '{first[x.picture]}' and '{x.file_name}' would both be "
                 f"'{x.picture}'. Predict them into different folders."
             )
         first[x.picture] = x.file_name
-    return list(inputs.values())
 
 
 def find_images(sources: Iterable[str]) -> List[InputImage]:
-    """Find the images that the sources name; arguments and errors as for :func:`find_inputs`.
+    """Find the images that the sources name, each with a picture of its own.
+
+    Arguments and errors as for :func:`find_inputs`.
 
     Raises:
-        ValueError: a source names a video or a camera.
+        ValueError: a source names a video or a camera; or see :func:`refuse_same_pictures`.
     """
-    images = []
+    images: List[InputImage] = []
     for x in find_inputs(sources):
         if isinstance(x, InputVideo):
             raise ValueError(f"'{x.file_name}' is a video or a camera; give images.")
         images.append(x)
+    refuse_same_pictures(images)
     return images
 
 
@@ -182,9 +210,12 @@ def _find(source: str) -> List[Input]:
     elif path.is_file():
         found = [_file(path, path.parent)]
     elif source in DatasetCatalog:
+        records = DatasetCatalog.get(source)
+        paths = [Path(os.path.abspath(r["file_name"])) for r in records]
+        folder = os.path.commonpath([p.parent for p in paths]) if paths else ""
         found = [
-            InputImage(r["file_name"], Path(r["file_name"]).stem + ".png", source, r)
-            for r in DatasetCatalog.get(source)
+            InputImage(r["file_name"], str(p.relative_to(folder).with_suffix(".png")), source, r)
+            for r, p in zip(records, paths)
         ]
     elif source.isdecimal():
         found = [InputVideo(source, f"camera{source}.mp4", int(source))]

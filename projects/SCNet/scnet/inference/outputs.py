@@ -153,11 +153,12 @@ def label_map(instances: Instances) -> np.ndarray:
 
 
 class CocoResults(Writer):
-    """Writes a json file of results in COCO format, which ``pycocotools.COCO.loadRes`` reads.
+    """Writes a json file of results in COCO format.
 
-    Each object has ``image_id``, ``category_id``, ``bbox`` (x, y, width, height), ``score``,
-    ``segmentation`` (RLE) if the model predicts masks, and beside that ``file_name``,
-    ``category_name`` and, in a video, ``frame``. The objects of an image come by falling score.
+    :func:`scnet.inference.load_results` reads it for pycocotools. Each object has ``image_id``,
+    ``category_id``, ``bbox`` (x, y, width, height), ``score``, ``segmentation`` (RLE) if the model
+    predicts masks, and beside that ``file_name``, ``category_name`` and, in a video, ``frame``. The
+    objects of an image come by falling score.
     """
 
     def __init__(self, path: str, names: List[str], annotations: Optional[str] = None):

@@ -1,16 +1,35 @@
 """Predicting files: what a predictor finds in them becomes pictures, json and label maps."""
 
+import signal
 from contextlib import ExitStack
-from itertools import islice, tee
-from typing import List, Optional, Sequence
+from itertools import islice
+from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 from detectron2.data import MetadataCatalog
+from detectron2.structures import Instances
 from tqdm import tqdm
 
 from ..overwrite import refuse_to_replace
-from .inputs import Input, InputImage, find_inputs, frames_of
+from .inputs import Frame, Input, InputImage, InputVideo, find_inputs, refuse_same_pictures
+from .interrupts import Interrupts
 from .outputs import CocoResults, LabelMaps, Pictures, Writer
-from .predictor import Predictor
+from .predictor import Predictor, above, batches
+
+
+class Outcome(NamedTuple):
+    """What came of :func:`predict_files`.
+
+    Attributes:
+        done: the number of images and frames that were predicted.
+        failed: a message for each image and video that could not be read or predicted, or only
+            in part.
+        stopped: the number of the signal that ended it too early; None if none did. Ctrl-C is not
+            too early for a camera, which has no other end.
+    """
+
+    done: int
+    failed: List[str]
+    stopped: Optional[int]
 
 
 def predict_files(
@@ -21,62 +40,121 @@ def predict_files(
     results: Optional[str] = None,
     annotations: Optional[str] = None,
     masks: Optional[str] = None,
+    threshold: float = 0.5,
+    json_threshold: float = 0.0,
     limit: Optional[int] = None,
     overwrite: bool = False,
-) -> int:
-    """Predict images, videos and what a camera sees, until Ctrl-C, and write what is found.
+    strict: bool = False,
+) -> Outcome:
+    """Predict images, videos and what a camera sees, and write what is found.
+
+    Ctrl-C and SIGTERM end it; what was predicted until then is written.
 
     Args:
+        predictor: its own threshold holds for all that is written.
         sources: see :func:`find_inputs`.
         pictures: the folder of the pictures, see :class:`Pictures`.
         results: the json file, see :class:`CocoResults`.
         annotations: a COCO json whose ids of images and categories ``results`` has; by default
             that of the data set, if there is no other source.
         masks: the folder of the label maps, see :class:`LabelMaps`.
+        threshold: what has a higher score is in the pictures and label maps.
+        json_threshold: what has a higher score is in ``results``. AP needs all detections.
         limit: stop after this many images or frames.
         overwrite: replace files that exist.
-
-    Returns:
-        the number of images and frames.
+        strict: an image or video that cannot be read or predicted is an error, which ends it.
 
     Raises:
         FileExistsError: a file exists, and ``overwrite`` is False.
         ValueError: there is nothing to write; ``limit`` is less than 1; or see
-            :func:`find_inputs`, :class:`CocoResults` and :meth:`Predictor.stream`.
+            :func:`find_inputs`, :func:`refuse_same_pictures` and :class:`CocoResults`; with
+            ``strict`` see :meth:`Predictor.stream`.
     """
     if limit is not None and limit < 1:
         raise ValueError("--limit must be 1 or more.")
     inputs = find_inputs(sources)[:limit]
-    writers: List[Writer] = []
+    writers: List[Tuple[Writer, float]] = []  # and the lowest score for each
     if pictures:
-        writers.append(Pictures(pictures, predictor.names))
+        writers.append((Pictures(pictures, predictor.names), threshold))
     if masks:
-        writers.append(LabelMaps(masks))
+        writers.append((LabelMaps(masks), threshold))
+    if writers:
+        refuse_same_pictures(inputs)
     if results:
         annotations = annotations or annotations_of(inputs)
-        writers.append(CocoResults(results, predictor.names, annotations))
+        writers.append((CocoResults(results, predictor.names, annotations), json_threshold))
     if not writers:
         raise ValueError("Nothing to write. Give --output, --json or --masks.")
     if not overwrite:
-        refuse_to_replace([path for w in writers for path in w.paths(inputs)])
+        refuse_to_replace([path for writer, _ in writers for path in writer.paths(inputs)])
 
     counts = [x.count() for x in inputs]
     known = [count for count in counts if count is not None]  # a camera does not know
     total = min(sum(known), limit or sum(known)) if len(known) == len(counts) else None
-    frames, ahead = tee(islice(frames_of(inputs), limit))
-    found = zip(frames, predictor.stream(ahead))
+    failed: List[str] = []
+
+    def fail(error: Exception) -> None:
+        if strict:
+            raise error
+        failed.append(str(error))
+
+    frames = islice(readable_frames(inputs, fail), limit)
     done = 0
-    with ExitStack() as stack:
-        for writer in writers:
+    with Interrupts() as interrupts, ExitStack() as stack:
+        for writer, _ in writers:
             stack.enter_context(writer)
+        found = interrupts.until_interrupted(predict_frames(predictor, frames, fail))
+        for frame, instances in tqdm(found, "Predicting", total, unit="image"):
+            for writer, lowest in writers:
+                writer.write(frame, above(instances, lowest))
+            done += 1
+    stopped = interrupts.received
+    if stopped == signal.SIGINT and any(is_camera(x) for x in inputs):
+        stopped = None
+    return Outcome(done, failed, stopped)
+
+
+def is_camera(source: Input) -> bool:
+    """Whether an input is a camera."""
+    return isinstance(source, InputVideo) and source.camera is not None
+
+
+def readable_frames(inputs: Iterable[Input], fail: Callable[[Exception], None]) -> Iterator[Frame]:
+    """Read all frames of all inputs, each when it is needed.
+
+    Args:
+        fail: gets the error of an input that cannot be read, or not to its end.
+    """
+    for source in inputs:
         try:
-            for frame, instances in tqdm(found, "Predicting", total, unit="image"):
-                for writer in writers:
-                    writer.write(frame, instances)
-                done += 1
-        except KeyboardInterrupt:
-            print("Stopped.")
-    return done
+            yield from source.frames()
+        except (OSError, ValueError) as error:
+            fail(error)
+
+
+def predict_frames(
+    predictor: Predictor, frames: Iterator[Frame], fail: Callable[[Exception], None]
+) -> Iterator[Tuple[Frame, Instances]]:
+    """Find the objects in frames, as many at a time as the predictor takes.
+
+    Args:
+        fail: gets the error of a frame that cannot be predicted.
+    """
+    for batch in batches(frames, predictor.batch_size):
+        yield from _predict_batch(predictor, batch, fail)
+
+
+def _predict_batch(
+    predictor: Predictor, batch: List[Frame], fail: Callable[[Exception], None]
+) -> List[Tuple[Frame, Instances]]:
+    """Find the objects in frames together; one by one, if a frame among them cannot be used."""
+    try:
+        return list(zip(batch, predictor.stream(batch)))
+    except ValueError as error:
+        if len(batch) == 1:
+            fail(error)
+            return []
+    return [found for frame in batch for found in _predict_batch(predictor, [frame], fail)]
 
 
 def annotations_of(inputs: Sequence[Input]) -> Optional[str]:

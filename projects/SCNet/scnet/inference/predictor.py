@@ -2,13 +2,15 @@
 
 from itertools import islice
 from pathlib import Path
-from typing import Iterable, Iterator, List, NamedTuple, Optional, Sequence, Union, cast
+from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, TypeVar, Union
 
 import numpy as np
+import PIL.Image
 import torch
 from detectron2.data.catalog import Metadata
 from detectron2.structures import Instances
 
+from ..data import convert_image
 from ..modeling.class_metadata import make_metadata
 from .backends import BACKENDS, Backend
 from .inputs import Frame, find_inputs, frames_of
@@ -16,7 +18,7 @@ from .pytorch_backend import Config, PyTorchBackend
 
 
 class Array(NamedTuple):
-    """An image that was given as an array.
+    """An image that was given as an array or as one of Pillow.
 
     Attributes:
         number: its place among the images that were given, from 1.
@@ -30,8 +32,10 @@ class Array(NamedTuple):
         return f"Image number {self.number}"
 
 
-Image = Union[str, Path, np.ndarray, Frame]
+Image = Union[str, Path, np.ndarray, PIL.Image.Image, Frame]
+T = TypeVar("T")
 Images = Union[int, Image, Iterable[Image]]
+SINGLE = (str, Frame, PIL.Image.Image, torch.Tensor)  # can be iterated over, but are one image
 
 
 class Predictor:
@@ -104,7 +108,8 @@ class Predictor:
         """Find the objects in any number of images, read when they are needed.
 
         Args:
-            images: files, or arrays (H, W, 3) uint8; or one source or several of
+            images: files; arrays (H, W, 3) uint8, or (H, W) in shades of gray; images of Pillow,
+                which are turned as their EXIF tag says, like files; or one source or several of
                 :func:`find_inputs`: a folder, a pattern, a video, the number of a camera.
 
         Yields:
@@ -115,8 +120,7 @@ class Predictor:
         Raises:
             FileNotFoundError, ValueError: an image cannot be used; the message names it.
         """
-        frames = self._frames(images)
-        while batch := list(islice(frames, self.batch_size)):
+        for batch in batches(self._frames(images), self.batch_size):
             try:
                 found = self.backend([frame.pixels for frame in batch])
             except ValueError as error:
@@ -126,31 +130,50 @@ class Predictor:
 
     def _frames(self, images: Images) -> Iterator[Union[Array, Frame]]:
         """Read what is given, one image or frame after the other."""
-        if isinstance(images, int):
-            images = str(images)
-        single = isinstance(images, np.ndarray) and images.ndim == 3
-        if single or isinstance(images, (str, Path, Frame)):
-            images = cast(List[Image], [images])
-        for number, image in enumerate(images, 1):
+        several = isinstance(images, Iterable) and not isinstance(images, SINGLE)
+        if isinstance(images, np.ndarray):
+            several = images.ndim > 3
+        items: Iterable[Any] = images if several else [images]  # type: ignore[assignment]
+        for number, image in enumerate(items, 1):
             if isinstance(image, Frame):
                 yield image
-            elif isinstance(image, np.ndarray):
-                yield Array(number, self._bgr(image, number))
-            else:
+            elif isinstance(image, (str, Path, int)):
                 yield from frames_of(find_inputs([str(image)]))
+            else:
+                yield Array(number, self._bgr(image, number))
 
-    def _bgr(self, image: np.ndarray, number: int) -> np.ndarray:
-        """Check an array and put its channels in order.
+    def _bgr(self, image: Any, number: int) -> np.ndarray:
+        """Make an image (H, W, 3) uint8, BGR, of what was given.
 
         Raises:
             ValueError: it is no image.
         """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        name = f"Image number {number}"
+        if isinstance(image, PIL.Image.Image):
+            try:
+                return convert_image(image, "BGR")
+            except ValueError as error:
+                raise ValueError(f"{name} {error}") from error
+        if image is None:
             raise ValueError(
-                f"Image number {number} is an array of shape {image.shape} and type "
-                f"{image.dtype}; height x width x 3 and uint8 are needed."
+                f"{name} is None, which cv2.imread returns for a file that it cannot read."
             )
-        return image if self.array_format == "BGR" else image[:, :, ::-1]
+        if not isinstance(image, np.ndarray):
+            shape = f" of shape {tuple(image.shape)}" if isinstance(image, torch.Tensor) else ""
+            raise ValueError(
+                f"{name} is a {type(image).__module__}.{type(image).__name__}{shape}. Give the "
+                "name of a file, an image of Pillow, or a NumPy array (height, width, 3) of uint8."
+            )
+        if image.ndim == 2 or image.shape[2:] == (1,):
+            pixels = np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
+        else:
+            pixels = image
+        if pixels.ndim != 3 or pixels.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+            raise ValueError(
+                f"{name} is an array of shape {image.shape} and type {image.dtype}; height x width "
+                "x 3, or height x width, and uint8 are needed."
+            )
+        return pixels if self.array_format == "BGR" else pixels[:, :, ::-1]
 
     def _numbers(self, classes: Sequence[str]) -> torch.Tensor:
         """Find the indices of classes by their names.
@@ -168,7 +191,29 @@ class Predictor:
 
     def _select(self, instances: Instances) -> Instances:
         """Keep the instances whose score and class are wanted."""
-        keep = instances.scores > self.threshold
         if self.classes is not None:
-            keep &= torch.isin(instances.pred_classes, self.classes)
-        return instances[keep]
+            instances = instances[torch.isin(instances.pred_classes, self.classes)]
+        return above(instances, self.threshold)
+
+
+def batches(items: Iterator[T], size: int) -> Iterator[List[T]]:
+    """Group items; an error while they are read comes after those that were read before it."""
+    error: Optional[Exception] = None
+    while error is None:
+        batch: List[T] = []
+        try:
+            for item in islice(items, size):
+                batch.append(item)
+        except (OSError, ValueError) as caught:
+            error = caught
+        if batch:
+            yield batch
+        elif error is None:
+            return
+    raise error
+
+
+def above(instances: Instances, threshold: float) -> Instances:
+    """Choose the instances of a higher score; if that is all, nothing is copied."""
+    keep = instances.scores > threshold
+    return instances if keep.all() else instances[keep]

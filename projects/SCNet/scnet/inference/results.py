@@ -1,0 +1,48 @@
+"""Reading the json files of results that tools/predict.py writes."""
+
+import json
+from typing import Tuple
+
+from pycocotools import mask as mask_util
+from pycocotools.coco import COCO
+
+
+def load_results(annotations: str, results: str) -> Tuple[COCO, COCO]:
+    """Read annotations and results as pycocotools' ``COCOeval`` takes them.
+
+    It is ``COCO.loadRes``, and works where that or ``COCOeval`` fails: if nothing was found, and
+    if annotations lack ``iscrowd`` (then 0) or ``area`` (then that of the mask, or else the box).
+
+    Args:
+        annotations: a COCO json.
+        results: a json of :class:`scnet.inference.outputs.CocoResults`, with the ids of
+            ``annotations``.
+
+    Returns:
+        the annotations and the results.
+
+    Raises:
+        ValueError: a result is for an image that the annotations do not have.
+    """
+    truth = COCO(annotations)
+    for x in truth.anns.values():
+        x.setdefault("iscrowd", 0)
+        if "area" not in x and x.get("segmentation"):
+            x["area"] = float(mask_util.area(truth.annToRLE(x)))
+        elif "area" not in x:
+            x["area"] = x["bbox"][2] * x["bbox"][3]
+    with open(results, encoding="utf-8") as f:
+        content = json.load(f)
+    unknown = [x for x in content if x["image_id"] not in truth.imgs]
+    if unknown:
+        raise ValueError(
+            f"'{results}' has the image_id {unknown[0]['image_id']}, which '{annotations}' does "
+            "not have. Predict with --annotations, which takes over the ids."
+        )
+    if content:
+        return truth, truth.loadRes(content)
+    found = COCO()
+    found.dataset = {key: truth.dataset[key] for key in ("images", "categories")}
+    found.dataset["annotations"] = []
+    found.createIndex()
+    return truth, found

@@ -1,0 +1,60 @@
+"""Image files that Pillow would read as something else, without a word."""
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from helpers import development_data
+from scnet.data import read_image
+
+PAGES = [Image.new("L", (8, 6), shade) for shade in (0, 200)]
+
+
+def save_pages(path, **kwargs):
+    PAGES[0].save(path, save_all=True, append_images=PAGES[1:], **kwargs)
+
+
+@pytest.mark.parametrize(
+    "name, channels",
+    [(x, n) for x in ("a.png", "a.tif") for n in (1, 3, 4)] + [("a.pgm", 1), ("a.ppm", 3)],
+)
+def test_more_than_8_bits_are_refused(tmp_path, name, channels):
+    """Whose values Pillow divides by 256, so that those of a 12-bit camera are nearly black."""
+    path = str(tmp_path / name)
+    cv2.imwrite(path, np.full((6, 8, channels), 4000, np.uint16))
+    with pytest.raises(ValueError, match=f"{name}' has more than 8 bits per channel"):
+        read_image(path)
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.tif", "a.png", "a.webp"])
+def test_several_frames_are_refused(tmp_path, name):
+    save_pages(tmp_path / name)
+    with pytest.raises(ValueError, match=f"{name}' has 2 frames or pages"):
+        read_image(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.tif", "a.png", "a.webp", "a.bmp", "a.ppm"])
+def test_a_single_frame_is_read(tmp_path, name):
+    PAGES[1].convert("RGB").save(tmp_path / name, lossless=True)
+    assert np.array_equal(read_image(str(tmp_path / name)), np.full((6, 8, 3), 200))
+
+
+def test_a_smaller_copy_is_no_page(tmp_path):
+    """TIFF files of maps have them; phones add pictures to their JPEG files (MPO)."""
+    small = PAGES[1].resize((4, 3))
+    small.encoderinfo = {"tiffinfo": {254: 1}}
+    PAGES[1].save(tmp_path / "a.tif", save_all=True, append_images=[small])
+    PAGES[1].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=[small])
+    for name in ("a.tif", "a.jpg"):
+        with Image.open(tmp_path / name) as image:
+            assert image.n_frames == 2
+        assert read_image(str(tmp_path / name)).shape == (6, 8, 3)
+
+
+@pytest.mark.parametrize(
+    "name, reason", [("colour_16_bit.png", "8 bits"), ("animation.gif", "2 f")]
+)
+def test_files_of_users(name, reason):
+    with pytest.raises(ValueError, match=f"{name}' has .*{reason}"):
+        read_image(str(development_data() / "cases" / name))
