@@ -52,15 +52,35 @@ def test_resume_with_the_same_model_keeps_the_old_config(args, finished_run):
     assert not (finished_run / "config.yaml.2").exists()
 
 
-def test_resume_with_another_model_is_refused(args, finished_run):
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("MODEL.SCNET.FEATURE_RELAY", False),
+        ("SOLVER.OPTIMIZER", "SGD"),
+        ("SOLVER.EMA.ENABLED", True),
+    ],
+)
+def test_resume_with_another_model_or_optimizer_is_refused(args, finished_run, key, value):
     before = contents(finished_run)
-    with pytest.raises(FileExistsError, match="MODEL.SCNET.FEATURE_RELAY differ"):
-        setup(args("MODEL.SCNET.FEATURE_RELAY", False, resume=True))
+    with pytest.raises(FileExistsError, match=f"{key} differ"):
+        setup(args(key, value, resume=True))
     assert contents(finished_run) == before
 
 
 def test_resume_with_other_weights_or_device_is_not_another_model(args, finished_run):
     setup(args("MODEL.WEIGHTS", "other.pth", resume=True))
+
+
+def test_resume_says_what_is_different(args, finished_run):
+    opts = ["MODEL.WEIGHTS", "other.pth", "SOLVER.BASE_LR", 0.5, "SEED", 12]
+    setup(args(*opts, resume=True))
+    log = (finished_run / "log.txt").read_text()
+    _, _, log = log.partition("The run goes on with another config:\n")
+    assert log.splitlines()[:2] == [
+        "MODEL.WEIGHTS  -> other.pth (not used: the run goes on from its last checkpoint)",
+        "SOLVER.BASE_LR 0.001 -> 0.5",
+    ]
+    assert "SEED" not in log
 
 
 def test_evaluation_leaves_the_files_of_the_training_alone(args, finished_run):

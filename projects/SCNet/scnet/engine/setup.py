@@ -31,13 +31,14 @@ def setup(args: Namespace) -> CfgNode:
 
     Raises:
         FileExistsError: OUTPUT_DIR holds a run, and neither ``--resume`` nor ``--eval-only`` was
-            given; or ``--resume`` would go on with another model than the run's.
+            given; or ``--resume`` would go on with another model or optimizer than the run's.
         ValueError: see :func:`check_cfg` and :func:`configure_data`.
         FileNotFoundError: a data set's json or images are missing.
         OSError: OUTPUT_DIR cannot be written to.
     """
     cfg = read_cfg(args.config_file, [*data_opts(args), *args.opts])
     decisions = configure_data(cfg, args.opts[::2], args.eval_only)
+    changes: List[str] = []
     check_cfg(cfg)
     cfg.freeze()
     if cfg.MODEL.DEVICE == "cpu":
@@ -50,11 +51,13 @@ def setup(args: Namespace) -> CfgNode:
         default_setup(log_cfg, args)
     else:
         log_cfg = cfg
-        prepare_output_dir(cfg, args.resume)
+        changes = prepare_output_dir(cfg, args.resume)
         with former_config_kept(cfg.OUTPUT_DIR):
             default_setup(cfg, args)
     setup_logger(log_cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="scnet")
     logger.info("\n".join(["Data:", *decisions]))
+    if changes:
+        logger.info("\n".join(["The run goes on with another config:", *changes]))
     return cfg
 
 
