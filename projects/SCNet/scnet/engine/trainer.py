@@ -41,6 +41,7 @@ from .output_dir import CONFIG, make_folder, refuse_to_overwrite
 from .provenance import save_record
 from .resume import name_parameters
 from .schedule import describe_schedule
+from .start_checks import check_cfg
 from .step import StepTrainer
 from .weights_and_biases import start_wandb
 
@@ -69,6 +70,7 @@ class Trainer(DefaultTrainer):
             OSError: checkpoints cannot be written to OUTPUT_DIR.
             ValueError: the config asks for what cannot be.
         """
+        check_cfg(cfg)
         TrainerBase.__init__(self)  # DefaultTrainer's own would build other parts
         if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
             setup_logger()
@@ -188,10 +190,9 @@ class Trainer(DefaultTrainer):
         for group, lr in zip(self.optimizer.param_groups, self.scheduler.get_lr()):
             group["lr"] = lr
         seed = self._trainer.seed
-        if self.cfg.SEED not in (seed, -1):
-            logger.warning(
-                f"SEED {self.cfg.SEED} is not used: the run goes on with its own, {seed}."
-            )
+        asked = self.cfg.SEED
+        if asked >= 0 and asked != seed:
+            logger.warning(f"SEED {asked} is not used: the run goes on with its own, {seed}.")
 
     def train(self) -> Optional[Dict]:
         """Train to the last iteration, and evaluate.
