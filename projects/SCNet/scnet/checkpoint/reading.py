@@ -79,7 +79,7 @@ def read_torch(path: str, trusted: bool = False, trust: str = TRUST) -> Any:
     """
     with PathManager.open(path, "rb") as f:
         try:
-            _check_sums(f)
+            check_sums(f)
             return torch.load(f, map_location="cpu", weights_only=not trusted)
         except Exception as error:  # of any kind, for a damaged file
             more = re.search(r"GLOBAL (\S+)", str(error))  # how PyTorch names what it refuses
@@ -126,7 +126,7 @@ def _largest(value: Any) -> float:
     return float(np.abs(value).max(initial=0))
 
 
-def _check_sums(f: BinaryIO) -> None:
+def check_sums(f: BinaryIO) -> None:
     """Compare the checksums of PyTorch's zip format, which PyTorch itself does not look at.
 
     Raises:
