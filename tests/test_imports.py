@@ -83,3 +83,18 @@ def test_the_arguments_of_training_are_those_of_detectron2_and_own_data():
     own_data = {"train_json", "train_images", "val_json", "val_images"}
     assert {name: ours[name] for name in ours if name not in own_data} == theirs
     assert ours.keys() - theirs.keys() == own_data
+
+
+def test_without_detectron2_it_says_how_to_install_it():
+    """In a Python that has no packages at all (-S)."""
+    code = f"import sys; sys.path.insert(0, {str(REPOSITORY / 'projects/SCNet')!r}); import scnet"
+    result = subprocess.run([sys.executable, "-S", "-c", code], text=True, capture_output=True)
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("ModuleNotFoundError: scnet needs detectron2, which is not in this")
+    assert "make env" in last and "pip install" in last and "restart the kernel" in last
+
+
+def test_another_missing_package_is_named_as_it_is():
+    code = "import sys; sys.modules['fvcore'] = None; import scnet"
+    result = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
+    assert "fvcore" in result.stderr.splitlines()[-1] and "scnet needs" not in result.stderr

@@ -7,7 +7,7 @@ import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
 from helpers import set_mask_branch
-from scnet.checkpoint import SCNetCheckpointer
+from scnet.checkpoint import SCNetCheckpointer, load_model
 from scnet.checkpoint.checkpointer import group
 from scnet.modeling import class_metadata
 
@@ -70,6 +70,42 @@ def test_predicting_with_another_model_is_refused(weights, tiny_cfg, make_model)
     set_mask_branch(tiny_cfg, "per_stage")
     with pytest.raises(ValueError, match="lack .* parameters .*mask_branch.heads.1"):
         SCNetCheckpointer(make_model(tiny_cfg).eval()).load(weights)
+
+
+@pytest.mark.parametrize(
+    "key, value, surplus",
+    [
+        ("MODEL.SCNET.FEATURE_RELAY", False, r"relays\.\*"),
+        ("MODEL.SCNET.SEMANTIC.SOURCE", "none", r"semantic_head\.\*"),
+        ("MODEL.SCNET.GLOBAL_CONTEXT.ENABLED", False, r"global_context_head\.\*"),
+        ("MODEL.RESNETS.DEPTH", 50, r"res4\.6\.\*"),
+    ],
+)
+def test_predicting_with_a_part_of_a_model_is_refused(
+    tiny_cfg, make_model, tmp_path, key, value, surplus
+):
+    if key == "MODEL.RESNETS.DEPTH":
+        tiny_cfg.MODEL.RESNETS.DEPTH = 101
+    torch.save({"model": make_model(tiny_cfg).state_dict()}, tmp_path / "model.pth")
+    path = tiny_cfg.MODEL.WEIGHTS = str(tmp_path / "model.pth")
+    tiny_cfg.merge_from_list([key, value])
+    match = f"model.pth' has .* no place for: .*{surplus}.*MODEL.ALLOW_SURPLUS_WEIGHTS True"
+    with pytest.raises(ValueError, match=match):
+        load_model(tiny_cfg)
+    tiny_cfg.MODEL.ALLOW_SURPLUS_WEIGHTS = True
+    load_model(tiny_cfg)
+    tiny_cfg.MODEL.ALLOW_SURPLUS_WEIGHTS = False
+    SCNetCheckpointer(make_model(tiny_cfg)).load(path)  # to train it
+
+
+def test_what_is_no_parameter_is_no_surplus(model, tiny_cfg, make_model, tmp_path):
+    more = {
+        "pixel_mean": torch.zeros(3),
+        "proposal_generator.anchor_generator.cell_anchors.0": torch.zeros(3, 4),
+        "backbone.fpn_lateral2.norm.num_batches_tracked": torch.tensor(3),
+    }
+    torch.save({"model": {**model.state_dict(), **more}}, tmp_path / "model.pth")
+    SCNetCheckpointer(make_model(tiny_cfg).eval()).load(str(tmp_path / "model.pth"))
 
 
 def test_what_pytorch_loads_in_part_is_up_to_the_caller(model, tiny_cfg, make_model):

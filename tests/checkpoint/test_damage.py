@@ -262,3 +262,66 @@ def test_pickles_of_the_model_zoo(tmp_path, protocol):
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ValueError, match="zoo.pkl' is no pickle of arrays, or it is damaged"):
         read_pickle(str(path))
+
+
+def as_checkpoint(state, path):
+    torch.save({"model": {name: torch.from_numpy(x) for name, x in state.items()}}, path)
+
+
+def as_state_dict(state, path):
+    torch.save({name: torch.from_numpy(x) for name, x in state.items()}, path)
+
+
+@pytest.mark.parametrize("value, written", [("nan", "nan"), ("-inf", "inf"), (4e34, "4e.34")])
+@pytest.mark.parametrize(
+    "write, ending",
+    [
+        (as_checkpoint, "pth"),
+        (as_state_dict, "pth"),
+        (as_model_zoo, "pkl"),
+        (as_detectron, "pkl"),
+        (as_pycls, "pyth"),
+    ],
+)
+def test_values_that_weights_cannot_have(model, tmp_path, write, ending, value, written):
+    state = {name: x.detach().numpy().copy() for name, x in model.named_parameters()}
+    path, before = tmp_path / f"model.{ending}", model.weight.detach().clone()
+    state["weight"][3, 4] = 9e9  # odd, but it can be
+    write(state, path)
+    SCNetCheckpointer(nn.Linear(300, 200)).load(str(path))
+    state["bias"][7] = float(value)
+    write(state, path)
+    for training in (True, False):
+        match = f"model.{ending}' has values .* in 1 of 2 tensors: 'bias' .{written}.\\. The file"
+        with pytest.raises(ValueError, match=match):
+            SCNetCheckpointer(model.train(training)).load(str(path))
+    assert torch.equal(model.weight, before)
+
+
+def test_half_precision_is_looked_at_too(tmp_path):
+    weights = {"weight": torch.full((200, 300), 6e4).half(), "bias": torch.zeros(200).bfloat16()}
+    torch.save(weights, tmp_path / "half.pth")
+    SCNetCheckpointer(nn.Linear(300, 200)).load(str(tmp_path / "half.pth"))
+    weights["weight"][0, 0] = float("inf")
+    torch.save(weights, tmp_path / "half.pth")
+    with pytest.raises(ValueError, match="'weight' .inf"):
+        SCNetCheckpointer(nn.Linear(300, 200)).load(str(tmp_path / "half.pth"))
+
+
+def test_the_trained_weights_beside_an_average_are_looked_at(model, tmp_path):
+    state = model.state_dict()
+    broken = {**state, "bias": state["bias"] / 0}
+    torch.save({"model": state, "training_model": broken}, tmp_path / "model.pth")
+    with pytest.raises(ValueError, match="in 1 of 2 tensors: 'bias'"):
+        SCNetCheckpointer(model).load(str(tmp_path / "model.pth"))
+
+
+def test_weights_of_which_none_fits_are_refused_in_training(tmp_path):
+    """PyTorch fills the counter of a batch norm, so that is not loaded from the file."""
+    torch.save({"layer1.weight": torch.rand(3), "fc.bias": torch.rand(5)}, tmp_path / "other.pth")
+    model = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3))
+    match = "None of the 2 tensors in .*other.pth' fits.* layer1.weight, fc.bias.* 0.weight, 0.bias"
+    with pytest.raises(ValueError, match=match):
+        SCNetCheckpointer(model).load(str(tmp_path / "other.pth"))
+    torch.save({"0.bias": torch.rand(3)}, tmp_path / "other.pth")
+    SCNetCheckpointer(model).load(str(tmp_path / "other.pth"))

@@ -13,6 +13,7 @@ from detectron2.utils.file_io import PathManager
 
 from scnet import convert_mmdet_state_dict, convert_to_mmdet_state_dict
 from scnet.checkpoint import zoo
+from scnet.checkpoint.mmdet import convert_mmdet_checkpoint, convert_to_mmdet_checkpoint
 from scnet.checkpoint.mmdet_architecture import (
     BACKBONES,
     FAMILIES,
@@ -194,6 +195,20 @@ def test_what_cannot_go_back_is_named(tmp_path, monkeypatch, content, message):
     with pytest.raises(SystemExit, match=f"^convert_mmdet_checkpoint.py: .*{message}"):
         convert_tool.main()
     assert list(tmp_path.iterdir()) == [source]
+
+
+@pytest.mark.parametrize("value", [float("nan"), 4e34])
+def test_values_that_weights_cannot_have(weights, tmp_path, value):
+    """Converted in either direction."""
+    name = "roi_head.bbox_head.1.fc_cls.bias"
+    broken, path = {**weights, name: torch.tensor([0.0, value, 0.0])}, str(tmp_path / "a.pth")
+    torch.save({"state_dict": broken}, path)
+    with pytest.raises(ValueError, match=f"a.pth' has values .*'{name}' "):
+        convert_mmdet_checkpoint(path)
+    ours = "roi_heads.box_predictor.1.cls_score.bias"
+    torch.save({"model": {ours: broken[name]}}, path)
+    with pytest.raises(ValueError, match=f"a.pth' has values .*'{ours}' "):
+        convert_to_mmdet_checkpoint(path)
 
 
 @pytest.fixture

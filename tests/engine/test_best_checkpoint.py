@@ -14,7 +14,9 @@ from scnet.engine.hooks.stop import StopTraining
 class Toy(TrainerBase):
     """Its weight is the number of steps done; its AP after each step is given."""
 
-    def __init__(self, folder, values, period=1, patience=0, resume=False, die_at=None):
+    def __init__(
+        self, folder, values, period=1, patience=0, resume=False, die_at=None, metric="segm/AP"
+    ):
         super().__init__()
         self.model, self.evaluations = nn.Linear(1, 1), []
         self.values, self.die_at = values, die_at
@@ -23,7 +25,7 @@ class Toy(TrainerBase):
             [
                 PeriodicCheckpointer(checkpointer, period),
                 EvalAndKeepBest(
-                    period, self.evaluate, checkpointer, metric="segm/AP", patience=patience
+                    period, self.evaluate, checkpointer, metric=metric, patience=patience
                 ),
             ]
         )
@@ -86,3 +88,12 @@ def test_an_evaluation_that_was_made_is_not_repeated(tmp_path):
     Toy(tmp_path, [5.0, 2.0]).train()
     (tmp_path / "last_checkpoint").write_text("model_best.pth")
     assert Toy(tmp_path, [5.0, 2.0], resume=True).train().evaluations == [2]
+
+
+def test_the_best_of_another_metric_does_not_count(tmp_path, caplog):
+    """The AP of the boxes falls where that of the masks rises: 50 - AP."""
+    Toy(tmp_path, [45.0, 46.0]).train()
+    (tmp_path / "model_best.pth").unlink()
+    Toy(tmp_path, [45.0, 46.0, 47.0, 48.0], resume=True, metric="bbox/AP").train()
+    assert "segm/AP -> bbox/AP" in caplog.text
+    assert weight(tmp_path / "model_best.pth") == 2

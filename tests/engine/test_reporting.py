@@ -1,12 +1,15 @@
 """What a run says and leaves about itself."""
 
+import math
 import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import pytest
+import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
 from scnet import get_cfg
 from scnet.config import CONFIG_DIR
@@ -30,11 +33,32 @@ def test_one_line_about_the_schedule(monkeypatch):
     written.merge_from_file(str(CONFIG_DIR / "scnet_R_50_FPN_1x_coco.yaml"))
     monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
     used = Trainer.auto_scale_workers(written, 2)
-    line = describe_schedule(used, written)
-    assert "4 images per step (2 processes x 1 parts x 2), learning rate 0.005, 351" in line
-    assert "divided by 10 after " in line and "warm-up 2000" in line
+    model = nn.Linear(1, 1)
+    optimizer = Trainer.build_optimizer(used, model)
+    parts = (optimizer, Trainer.build_lr_scheduler(used, optimizer))
+    line = describe_schedule(used, written, *parts)
+    assert "4 images per step (2 processes x 1 parts x 2), SGD (momentum 0.9, weight_dec" in line
+    last = used.SOLVER.MAX_ITER - 1
+    first, second = used.SOLVER.STEPS
+    assert f"0 to {last}, learning rate 5e-06 at 0, 0.005 at 2000, 0.0005 at {first}, " in line
+    assert f", 5e-05 at {second}, 5e-05 at {last}. " in line
     assert "written for 8 processes with 0.02 and 879" in line
-    assert "as the config says" in describe_schedule(used, used) and "\n" not in line
+    assert "as the config says" in describe_schedule(used, used, *parts) and "\n" not in line
+
+
+def test_the_line_about_the_schedule_says_what_is_in_force():
+    """Whatever the config says."""
+    cfg = get_cfg()
+    cfg.merge_from_list(["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.MAX_ITER", 2001])
+    cfg.SOLVER.STEPS = ()
+    optimizer = torch.optim.AdamW(nn.Linear(1, 1).parameters(), lr=0.5, weight_decay=0.25)
+    scheduler = Trainer.build_lr_scheduler(cfg, optimizer)
+    before = scheduler.state_dict(), optimizer.state_dict()
+    line = describe_schedule(cfg, cfg, optimizer, scheduler, start=1500)
+    assert "AdamW (betas (0.9, 0.999), weight_decay 0.25), iterations 1500 to 2000" in line
+    half = 0.5 * (1 + math.cos(math.pi * 1500 / 2001)) / 2
+    assert f"learning rate {half:.4g} at 1500, " in line
+    assert (scheduler.state_dict(), optimizer.state_dict()) == before
 
 
 def test_a_run_can_be_repeated(make_trainer, tmp_path, lines_of, monkeypatch):

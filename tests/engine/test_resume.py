@@ -157,3 +157,106 @@ def test_a_checkpoint_without_averages_cannot_go_on_with_them(make_trainer, tmp_
     make_trainer("SOLVER.EMA.ENABLED", True, "SOLVER.MAX_ITER", 1, output="ema").train()
     with pytest.raises(ValueError, match="would lose its 'training_model'"):
         make_trainer(output="ema", resume=True)
+
+
+OTHERS = ["SOLVER.BASE_LR", 0.125, "SOLVER.WEIGHT_DECAY", 0.5, "SOLVER.MOMENTUM", 0.25]
+
+
+def hyperparameters(trainer):
+    """Of each group of parameters of the optimizer."""
+    return [{k: v for k, v in g.items() if k != "params"} for g in trainer.optimizer.param_groups]
+
+
+def state_by_name(trainer):
+    """The optimizer's state of each parameter, whatever group it is in."""
+    names = {parameter: name for name, parameter in trainer.trained.named_parameters()}
+    return {names[p]: state for p, state in trainer.optimizer.state.items()}
+
+
+@pytest.mark.parametrize("kind", ["SGD", "AdamW"])
+def test_going_on_with_other_hyperparameters(make_trainer, kind, caplog):
+    """They are those of a new training with these values; the momentum is that of the run.
+
+    AdamW has one group of parameters before and two afterwards: weight decay is another for norms.
+    """
+    half = ["SOLVER.OPTIMIZER", kind, "SOLVER.MAX_ITER", 2]
+    began = make_trainer(*half, "SOLVER.BASE_LR", 0.0625)
+    began.train()
+    opts = ["SOLVER.OPTIMIZER", kind, *OTHERS, "SOLVER.STEPS", (3,), "SOLVER.WARMUP_ITERS", 0]
+    with caplog.at_level("INFO"):
+        again = make_trainer(*opts, resume=True)
+        assert again.start_iter == 2
+        fresh = make_trainer(*opts, output="fresh")
+        assert hyperparameters(again) == hyperparameters(fresh)
+        assert again.optimizer.param_groups[0]["lr"] == 0.125
+        assert_equal(state_by_name(again), state_by_name(began))
+        again.train()
+    assert again.optimizer.param_groups[0]["lr"] == pytest.approx(0.0125)
+    assert caplog.text.count("learning rate 0.0625 -> 0.125") == 1
+    assert "weight decay 0.0001 -> 0.5" in caplog.text
+    assert ("momentum 0.9 -> 0.25" in caplog.text) == (kind == "SGD")
+    assert "iterations 2 to 3, learning rate 0.125 at 2, 0.0125 at 3" in caplog.text
+
+
+def test_a_lower_learning_rate_takes_smaller_steps(make_trainer):
+    """What the errors advise after a loss that is not finite."""
+    make_trainer("SOLVER.MAX_ITER", 2).train()
+    again = make_trainer("SOLVER.MAX_ITER", 3, "SOLVER.BASE_LR", 0.0, resume=True)
+    before = {k: v.detach().clone() for k, v in again.trained.named_parameters()}
+    again.train()
+    assert_equal({k: v.detach() for k, v in again.trained.named_parameters()}, before)
+
+
+def test_going_on_with_clipped_gradients(make_trainer):
+    make_trainer("SOLVER.MAX_ITER", 2).train()
+    clip = ["SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "value", "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 1e-6]
+    again = make_trainer("SOLVER.MAX_ITER", 3, *clip, resume=True)
+    again.train()
+    gradients = [p.grad.abs().max() for p in again.trained.parameters() if p.grad is not None]
+    assert 0 < max(gradients) <= 1.001e-6
+
+
+def test_going_on_with_what_does_not_fit_is_refused(make_trainer):
+    make_trainer("SOLVER.MAX_ITER", 1).train()
+    with pytest.raises(ValueError, match="SOLVER.OPTIMIZER is 'SGD', but .* with 'AdamW'"):
+        make_trainer("SOLVER.OPTIMIZER", "SGD", resume=True)
+    with pytest.raises(ValueError, match="trained other parameters .*bottom_up.stem.*FREEZE_AT"):
+        make_trainer("MODEL.BACKBONE.FREEZE_AT", 1, resume=True)
+
+
+def remove_names(folder):
+    """Make a checkpoint like those that do not name the parameters of the optimizer."""
+    content = load(folder)
+    for group in content["trainer"]["_trainer"]["optimizer"]["param_groups"]:
+        del group["param_names"]
+    torch.save(content, folder / "model_final.pth")
+
+
+def test_checkpoints_without_names_of_parameters(make_trainer, tmp_path):
+    began = make_trainer("SOLVER.MAX_ITER", 1)
+    began.train()
+    remove_names(tmp_path / "run")
+    again = make_trainer("SOLVER.BASE_LR", 0.5, resume=True)
+    assert_equal(state_by_name(again), state_by_name(began))
+    assert {group["initial_lr"] for group in again.optimizer.param_groups} == {0.5}
+    with pytest.raises(ValueError, match="does not name.*SOLVER.WEIGHT_DECAY.*BIAS_LR_FACTOR"):
+        make_trainer("SOLVER.BIAS_LR_FACTOR", 2.0, resume=True)
+
+
+def test_another_seed_is_not_used(make_trainer, caplog):
+    make_trainer("SOLVER.MAX_ITER", 1).train()
+    assert make_trainer("SEED", 3, resume=True)._trainer.seed == 3
+    assert make_trainer("SEED", -1, resume=True)._trainer.seed == 3
+    assert "SEED" not in caplog.text
+    assert make_trainer("SEED", 5, resume=True)._trainer.seed == 3
+    assert "SEED 5 is not used: the run goes on with its own, 3." in caplog.text
+
+
+def test_another_number_of_processes_is_said(make_trainer, monkeypatch, caplog):
+    make_trainer("SOLVER.MAX_ITER", 1).train()
+    path = "detectron2.utils.comm.get_world_size"
+    trainer = make_trainer(output="two")
+    state = torch.load(trainer.cfg.OUTPUT_DIR.replace("two", "run") + "/model_final.pth")
+    monkeypatch.setattr(path, lambda: 2)
+    trainer._trainer.load_state_dict(state["trainer"]["_trainer"])
+    assert "goes on with 2 processes; before it had 1" in caplog.text

@@ -52,15 +52,35 @@ def test_resume_with_the_same_model_keeps_the_old_config(args, finished_run):
     assert not (finished_run / "config.yaml.2").exists()
 
 
-def test_resume_with_another_model_is_refused(args, finished_run):
+@pytest.mark.parametrize(
+    "key, value",
+    [
+        ("MODEL.SCNET.FEATURE_RELAY", False),
+        ("SOLVER.OPTIMIZER", "SGD"),
+        ("SOLVER.EMA.ENABLED", True),
+    ],
+)
+def test_resume_with_another_model_or_optimizer_is_refused(args, finished_run, key, value):
     before = contents(finished_run)
-    with pytest.raises(FileExistsError, match="MODEL.SCNET.FEATURE_RELAY differ"):
-        setup(args("MODEL.SCNET.FEATURE_RELAY", False, resume=True))
+    with pytest.raises(FileExistsError, match=f"{key} differ"):
+        setup(args(key, value, resume=True))
     assert contents(finished_run) == before
 
 
 def test_resume_with_other_weights_or_device_is_not_another_model(args, finished_run):
     setup(args("MODEL.WEIGHTS", "other.pth", resume=True))
+
+
+def test_resume_says_what_is_different(args, finished_run):
+    opts = ["MODEL.WEIGHTS", "other.pth", "SOLVER.BASE_LR", 0.5, "SEED", 12]
+    setup(args(*opts, resume=True))
+    log = (finished_run / "log.txt").read_text()
+    _, _, log = log.partition("The run goes on with another config:\n")
+    assert log.splitlines()[:2] == [
+        "MODEL.WEIGHTS  -> other.pth (not used: the run goes on from its last checkpoint)",
+        "SOLVER.BASE_LR 0.001 -> 0.5",
+    ]
+    assert "SEED" not in log
 
 
 def test_evaluation_leaves_the_files_of_the_training_alone(args, finished_run):
@@ -95,10 +115,49 @@ def test_a_batch_that_the_reference_gpus_cannot_share_is_explained(args):
 
 
 def test_settings_that_cannot_be(args):
-    with pytest.raises(ValueError, match="GRADIENT_ACCUMULATION is 0. It must be at least 1"):
-        setup(args("SOLVER.GRADIENT_ACCUMULATION", 0))
     with pytest.raises(ValueError, match="TEST.PATIENCE 3 counts.*Set TEST.EVAL_PERIOD"):
         setup(args("TEST.PATIENCE", 3))
+    with pytest.raises(ValueError, match="TEST.PATIENCE 3 counts.*DATASETS.TEST"):
+        setup(args("TEST.PATIENCE", 3, "TEST.EVAL_PERIOD", 5, "DATASETS.TEST", "()"))
+
+
+@pytest.mark.parametrize("value", [0, -2])
+@pytest.mark.parametrize(
+    "key", ["IMS_PER_BATCH", "MAX_ITER", "CHECKPOINT_PERIOD", "GRADIENT_ACCUMULATION"]
+)
+def test_numbers_that_must_be_positive(args, key, value):
+    with pytest.raises(ValueError, match=f"SOLVER.{key} is {value}. It must be at least 1"):
+        setup(args(f"SOLVER.{key}", value))
+
+
+@pytest.mark.parametrize("metric", ["segm/ap", "AP", "segm/AP-disc", "bbox/AR", "val/segm/AP"])
+def test_a_best_metric_that_no_evaluation_gives(args, metric, tmp_path):
+    with pytest.raises(ValueError, match=f"BEST_METRIC '{metric}' .* segm/AP, .* bbox/APl; and"):
+        setup(args("TEST.BEST_METRIC", metric))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("metric", ["segm/AP50", "bbox/APs", "bbox/AP-disk"])
+def test_best_metrics_that_evaluations_give(args, metric):
+    setup(args("TEST.BEST_METRIC", metric))
+    with pytest.raises(ValueError, match="There are: scnet_shapes_val/segm/AP, "):
+        opts = ["DATASETS.TEST", "('scnet_shapes_val', 'scnet_shapes_train')"]
+        setup(args("TEST.BEST_METRIC", metric, *opts))
+    setup(args("TEST.BEST_METRIC", f"scnet_shapes_train/{metric}", *opts))
+
+
+@pytest.mark.parametrize("eval_only", [False, True])
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        ("lvis_v1_val", "lvis"),
+        ("cityscapes_fine_instance_seg_val", "cityscapes_instance"),
+        ("voc_2007_val", "pascal_voc"),
+    ],
+)
+def test_data_that_is_not_evaluated_as_coco_is(args, name, kind, eval_only):
+    with pytest.raises(ValueError, match=f"'{name}' .* as '{kind}' .*DATASETS.TEST \"\\(\\)\""):
+        setup(args("DATASETS.TEST", f"('{name}',)", eval_only=eval_only))
 
 
 def test_killed_while_the_config_is_written(args, finished_run, monkeypatch):

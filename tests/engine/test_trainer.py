@@ -46,6 +46,8 @@ def test_results_are_written_whole_and_as_a_table(tmp_path):
     assert table[0].split()[1:6] == ["data", "set", "|", "task", "|"]
     assert "12.3" in table[2] and "50.0" in table[2] and "bbox" in table[2]
     assert "segm" in table[3] and "nan" in table[3]
+    write_results({"2017": results["set"]}, str(tmp_path))
+    assert "| 2017 " in (tmp_path / "results.md").read_text()
 
 
 def test_a_batch_that_cannot_be_divided(make_trainer):

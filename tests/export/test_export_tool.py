@@ -1,8 +1,10 @@
 import os
 import sys
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from helpers import TINY
 from scnet import get_config_file
@@ -20,9 +22,10 @@ def weights(make_detector, tmp_path):
 
 @pytest.fixture
 def run_tool(monkeypatch):
-    def run_tool(*args, weights="", opts=()):
+    def run_tool(*args, weights="", threshold=0.05, opts=()):
         fixed = ["--config-file", get_config_file("quickstart.yaml"), "--size", "60", "90"]
-        last = ["--opts", *TINY, "MODEL.WEIGHTS", weights, *opts]
+        last = ["--opts", *TINY, "MODEL.WEIGHTS", weights]
+        last += ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", str(threshold), *opts]
         monkeypatch.setattr(sys, "argv", ["export.py", *fixed, *map(str, args), *last])
         export.main()
 
@@ -70,6 +73,21 @@ def test_a_file_that_does_something_else_is_not_delivered(run_tool, weights, tmp
     assert (tmp_path / "model.ts").read_text() == "mine"
 
 
+@pytest.mark.slow
+def test_a_file_that_cannot_be_verified_is_not_delivered(run_tool, weights, tmp_path, capsys):
+    """The model finds nothing, as where its threshold is too high; then in an image it does."""
+    path, image = tmp_path / "model.ts", tmp_path / "image.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (30, 40, 3), np.uint8)).save(image)
+    opts = ["--format", "torchscript", "--output", path]
+    with pytest.raises(SystemExit, match="could not be verified: the model finds nothing.*--image"):
+        run_tool(*opts, weights=weights, threshold=1.0)
+    with pytest.raises(SystemExit, match="finds nothing in the image of 60 x 90"):
+        run_tool(*opts, "--image", image, weights=weights, threshold=1.0)
+    assert not path.exists()
+    run_tool(*opts, "--image", image, weights=weights)
+    assert "0 of 5 detections differ" in capsys.readouterr().out and path.exists()
+
+
 @pytest.mark.parametrize(
     "output, args, message",
     [
@@ -77,6 +95,7 @@ def test_a_file_that_does_something_else_is_not_delivered(run_tool, weights, tmp
         ("model.onnx", [], "must end in .ts"),
         ("nowhere/model.ts", [], "folder of '.*nowhere/model.ts'"),
         ("model.ts", ["--size", "0", "5"], "--size 0 5"),
+        ("model.ts", ["--image", "nowhere.png"], "Image 'nowhere.png' does not exist"),
     ],
 )
 def test_mistakes_are_named(run_tool, tmp_path, output, args, message):

@@ -1,8 +1,11 @@
 """Files against the model that they were made of."""
 
+import json
+import random
 import re
 import subprocess
 import sys
+import warnings
 
 import cv2
 import numpy as np
@@ -12,6 +15,7 @@ from detectron2.structures import Boxes, Instances
 
 from helpers import detect
 from scnet.export import compare, write_onnx, write_torchscript
+from scnet.export.files import OPSET, append_metadata
 from scnet.export.runtime import load_exported
 
 SIZES = ((64, 80), (97, 70), (40, 150), (200, 256), (1, 1))
@@ -101,3 +105,90 @@ def test_a_file_of_something_else_is_refused(tmp_path):
     torch.jit.trace(torch.nn.ReLU(), torch.rand(3)).save(path)
     with pytest.raises(ValueError, match="has no metadata"):
         load_exported(path)
+
+
+IMAGE = torch.rand(3, 5, 7, generator=torch.Generator().manual_seed(0))
+
+
+class Scale(torch.nn.Module):
+    """A "model" of few bytes, whose one output follows from all of its weights."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = torch.nn.Parameter(torch.rand(3, 5, 7, generator=generator))
+
+    def forward(self, image):
+        return (image * self.weight,)
+
+
+def write_small(path):
+    """Write it with the metadata of an exported model."""
+    metadata = {"class_names": ["metadata", "ç"], "input_format": "RGB", "outputs": ["scores"]}
+    if path.suffix == ".ts":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            traced = torch.jit.trace(Scale(), IMAGE)
+            traced.save(str(path), _extra_files={"metadata.json": json.dumps(metadata)})
+    else:
+        onnx = pytest.importorskip("onnx")
+        pytest.importorskip("onnxruntime")
+        weight = onnx.numpy_helper.from_array(Scale().weight.detach().numpy(), "weight")
+        shapes = [
+            onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [3, 5, 7])
+            for name in ("image", "scores")
+        ]
+        node = onnx.helper.make_node("Mul", ["image", "weight"], ["scores"])
+        graph = onnx.helper.make_graph([node], "g", shapes[:1], shapes[1:], [weight])
+        model = onnx.helper.make_model(
+            graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=8
+        )
+        onnx.save(model, path)
+        append_metadata(str(path), metadata)
+    return metadata
+
+
+def same(metadata, one, two):
+    """Whether two files do the same and say the same."""
+    outputs = [x.run(IMAGE, ["scores"])[0] for x in (one, two)]
+    return torch.equal(*outputs) and one.metadata == two.metadata == metadata
+
+
+@pytest.mark.parametrize("ending", WRITERS)
+def test_damage_is_noticed_or_harmless(tmp_path, ending):
+    """With a flipped bit anywhere, or cut anywhere: an error, or the very same."""
+    path, damaged = tmp_path / f"model.{ending}", tmp_path / f"damaged.{ending}"
+    metadata = write_small(path)
+    whole, expected = path.read_bytes(), load_exported(path)
+    assert same(metadata, expected, expected)
+    rng, refused = random.Random(0), 0
+    contents = [whole[:n] for n in (0, 1, 40, len(whole) // 2, len(whole) - 1)]
+    for _ in range(150):
+        flipped = bytearray(whole)
+        flipped[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        contents.append(bytes(flipped))
+    for content in contents:
+        damaged.write_bytes(content)
+        try:
+            found = load_exported(damaged)
+        except ValueError as error:
+            assert f"damaged.{ending}' " in str(error)
+            refused += 1
+        else:
+            assert same(metadata, found, expected)
+    assert refused > (140 if ending == "onnx" else 40)
+
+
+def test_an_onnx_file_that_was_changed_on_purpose(tmp_path, caplog):
+    onnx, path = pytest.importorskip("onnx"), tmp_path / "model.onnx"
+    metadata = write_small(path)
+    model = onnx.load(path)
+    assert [x.key for x in model.metadata_props] == ["metadata"]
+    model.graph.name = "mine"
+    onnx.save(model, path)
+    with pytest.raises(ValueError, match="checksum is wrong.* on purpose, remove 'graph_b"):
+        load_exported(path)
+    onnx.helper.set_model_props(model, {"metadata": json.dumps(metadata)})
+    onnx.save(model, path)
+    assert load_exported(path).metadata == metadata
+    assert "model.onnx' has no checksum" in caplog.text

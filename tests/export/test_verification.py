@@ -52,6 +52,7 @@ def test_what_has_no_counterpart_is_counted():
 def test_what_is_large():
     assert not Deviation(100, 5, 0.01, 0.001, 0.001).is_large()
     assert not Deviation(3, 1).is_large()
+    assert Deviation(1, 1).is_large()
     for large in (
         Deviation(100, 6),
         Deviation(3, 2),

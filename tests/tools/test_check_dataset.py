@@ -112,3 +112,12 @@ def test_boxes_without_masks(check, coco_set):
     assert status == 1 and "0 of 3 objects have a mask ('segmentation')" in output
     status, _ = check(coco_set, None, "--overwrite", "MODEL.MASK_ON", "False")
     assert status == 0
+
+
+def test_class_names_that_look_like_numbers_stay_as_they_are(check, coco_set):
+    for category, name in zip(coco_set.content["categories"], ("007", "1e5")):
+        category["name"] = name
+    coco_set.write()
+    _, output = check(coco_set)
+    rows = [line.split() for line in output.splitlines() if line.startswith("|")]
+    assert ["|", "007", "|", "2", "|"] in rows and ["|", "1e5", "|", "1", "|"] in rows

@@ -3,13 +3,26 @@
 Importing this package registers its models and data sets with Detectron2.
 """
 
+import sys
 import warnings
 
 # Detectron2 and fvcore compile losses with TorchScript when they are imported, and PyTorch warns
 # everyone who imports them that TorchScript is deprecated.
 with warnings.catch_warnings():
     warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
-    import detectron2.modeling
+    try:
+        import detectron2.modeling
+    except ModuleNotFoundError as error:
+        if error.name not in ("detectron2", "torch"):
+            raise
+        raise ModuleNotFoundError(
+            f"scnet needs {error.name}, which is not in this Python ({sys.executable}): run 'make "
+            "env' in the clone of the repository, or install it with python -m pip install torch "
+            "torchvision && python -m pip install --no-build-isolation "
+            "'git+https://github.com/facebookresearch/detectron2.git'; in a running notebook, "
+            "restart the kernel afterwards.",
+            name=error.name,
+        ) from error
 
 from .checkpoint import convert_mmdet_state_dict, convert_to_mmdet_state_dict
 from .config import add_scnet_config, get_cfg, get_config_file

@@ -85,6 +85,9 @@ def add_scnet_config(cfg: CN) -> None:
 
     # MODEL.WEIGHTS may hold more than tensors and plain values, and so run any code when read.
     _C.MODEL.TRUST_WEIGHTS = False
+    # Without training, MODEL.WEIGHTS may hold parameters that the model has not: those of a larger
+    # model, or of parts that are switched off.
+    _C.MODEL.ALLOW_SURPLUS_WEIGHTS = False
 
     # Evaluation optimizes the model first, see scnet.optimize_for_inference: "float32", or also
     # computes in "bfloat16" or "float16" (test-time augmentation stays in float32); "" evaluates

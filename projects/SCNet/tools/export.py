@@ -29,6 +29,11 @@ def parse_args() -> Namespace:
         metavar=("H", "W"),
         help="of the image that the file is verified with (480 640); it takes images of any size",
     )
+    add(
+        "--image",
+        metavar="FILE",
+        help="to verify the file with, if the model finds nothing in generated images",
+    )
     add("--overwrite", action="store_true", help="replace a file that exists")
     add_opts(parser)
     return parser.parse_args()
@@ -57,8 +62,11 @@ def check_output(path: str, model_format: str, overwrite: bool) -> None:
 
 def export(args: Namespace) -> None:
     """Write the file that the arguments ask for, and say how to run it."""
+    import torch
+
     from scnet.checkpoint import load_model
     from scnet.config import read_cfg
+    from scnet.data.image import read_image
     from scnet.data.own_data import register_datasets
     from scnet.export.export_model import export_model
     from scnet.inference.pytorch_backend import names_of_classes
@@ -71,6 +79,10 @@ def export(args: Namespace) -> None:
         )
     register_datasets(cfg, must_exist=False)
     cfg.MODEL.DEVICE = "cpu"
+    image = None
+    if args.image:
+        pixels = read_image(args.image, format=cfg.INPUT.FORMAT)
+        image = torch.as_tensor(pixels.transpose(2, 0, 1).copy(), dtype=torch.float32)
     model = load_model(cfg)
     metadata = {
         "class_names": names_of_classes(model, cfg),
@@ -79,7 +91,9 @@ def export(args: Namespace) -> None:
         "max_size_test": cfg.INPUT.MAX_SIZE_TEST,
     }
     height, width = args.size
-    deviation = export_model(model, args.output, args.format, metadata, (height, width))
+    deviation = export_model(
+        model, args.output, args.format, metadata, (height, width), image=image
+    )
     print(f"Compared with PyTorch on an image of {height} x {width}: {deviation}.")
     print(f"{args.output}: {os.path.getsize(args.output) / 1e6:.1f} MB")
     print(

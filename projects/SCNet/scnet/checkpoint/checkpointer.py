@@ -9,38 +9,53 @@ from fvcore.common.checkpoint import _IncompatibleKeys
 from tabulate import tabulate
 from torch import nn
 
-from ..modeling import SCNet
+from ..modeling import SCNet, class_metadata
 from .durable import rename_durably, write_durably
 from .other_formats import from_model_zoo, from_pycls
-from .reading import read_pickle, read_torch
+from .reading import check_values, read_pickle, read_torch
 
 UNFINISHED = "unfinished_"
 BEST = "model_best"
 # Of a checkpoint, beside "model", which with a moving average holds the averaged weights.
 TRAINER, TRAINING_MODEL = "trainer", "training_model"
 PARTS = {TRAINER, TRAINING_MODEL}
+# In the "model" of a file, but no parameters of a network; older files have the last two.
+NO_PARAMETERS = (class_metadata.KEY, "pixel_mean", "pixel_std")
 
 
 class SCNetCheckpointer(DetectionCheckpointer):
-    """Saves and loads as Detectron2's checkpointer does, with four differences.
+    """Saves and loads as Detectron2's checkpointer does, with five differences.
 
     - A checkpoint is written aside and renamed when it is whole, so that a process which is killed
       leaves the one before it.
     - Files are read without running code that they may carry.
-    - A model in evaluation mode gets all the weights that its predictions need, or an error.
-      Training may start from the weights of other classes, or of the backbone alone.
+    - Weights that are not finite are refused.
+    - A model in evaluation mode gets all the weights that its predictions need, and has a place
+      for all weights; else it is an error. Training may start from the weights of other classes,
+      or of the backbone alone, but not from weights of which none fits.
     - It says once what was loaded and what was left at its initial value, module by module.
     """
 
-    def __init__(self, model: nn.Module, save_dir: str = "", *, trusted: bool = False, **kwargs):
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str = "",
+        *,
+        trusted: bool = False,
+        allow_surplus: bool = False,
+        **kwargs,
+    ):
         """Read and write nothing yet.
 
         Args:
             model, save_dir, kwargs: see :class:`detectron2.checkpoint.DetectionCheckpointer`.
             trusted: read files that may run any code (MODEL.TRUST_WEIGHTS).
+            allow_surplus: let the weights in evaluation mode have parameters that the model has
+                not (MODEL.ALLOW_SURPLUS_WEIGHTS).
         """
         super().__init__(model, save_dir, **kwargs)
         self.trusted = trusted
+        self.allow_surplus = allow_surplus
 
     def save(self, name: str, **kwargs) -> None:
         """Write a checkpoint; see :meth:`fvcore.common.checkpoint.Checkpointer.save`.
@@ -81,10 +96,12 @@ class SCNetCheckpointer(DetectionCheckpointer):
 
         Raises:
             FileNotFoundError: there is no such file.
-            ValueError: the file is damaged; it holds more than weights and is not trusted; it
-                lacks a part that a training needs to go on; or the model is in evaluation mode,
-                and the weights lack parameters that it needs.
+            ValueError: the file is damaged, or its weights are not finite; it holds more than
+                weights and is not trusted; it lacks a part that a training needs to go on; none of
+                its weights fits; or the model is in evaluation mode, and the weights lack
+                parameters that it needs, or have others that it has no place for.
         """
+        self._path = path
         if path and "://" not in path and not os.path.isfile(path):
             raise FileNotFoundError(f"Weights '{path}' do not exist.")
         rest = super().load(path, checkpointables)
@@ -113,10 +130,58 @@ class SCNetCheckpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: Dict[str, Any]) -> _IncompatibleKeys:
         self._parts = set(checkpoint)
+        names = list(checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
+        self._refuse_strange_weights(names, incompatible)
         if not self.model.training:
             self._refuse_partial_weights(incompatible)
+            if not self.allow_surplus:
+                self._refuse_surplus_weights(incompatible)
         return incompatible
+
+    def _refuse_strange_weights(self, names: List[str], incompatible: _IncompatibleKeys) -> None:
+        """Refuse weights of which none fits, in training, too.
+
+        Buffers do not count: PyTorch fills some of those that are missing.
+
+        Args:
+            names: in the file.
+            incompatible: what was not loaded.
+
+        Raises:
+            ValueError: no parameter of the model is in the weights.
+        """
+        parameters = [name for name, _ in self.model.named_parameters()]
+        if parameters and not set(parameters) - set(incompatible.missing_keys):
+            raise ValueError(
+                f"None of the {len(names)} tensors in '{self._path}' fits the model. They are "
+                f"called {', '.join(names[:3])}, ..., and the parameters of the model "
+                f"{', '.join(parameters[:3])}, .... Backbones of torchvision are loaded by name "
+                "(MODEL.WEIGHTS torchvision://resnet50), checkpoints of mmdet are converted first "
+                "(convert_mmdet_checkpoint.py)."
+            )
+
+    def _refuse_surplus_weights(self, incompatible: _IncompatibleKeys) -> None:
+        """Refuse to predict with a part of a trained model, which is not what was trained.
+
+        Raises:
+            ValueError: the weights have parameters that the model has no place for.
+        """
+        names = list(self.model.state_dict())
+        surplus = [
+            name
+            for name in incompatible.unexpected_keys
+            if name not in NO_PARAMETERS and not name.endswith("num_batches_tracked")
+        ]
+        if surplus:
+            groups = group(surplus, surplus + names)
+            raise ValueError(
+                f"'{self._path}' has {len(surplus)} tensors that the model has no place for: "
+                f"{', '.join(groups[:6])}{', ...' if len(groups) > 6 else ''}. They are those of a "
+                "larger model, or parts of the model are switched off in the config. Use the "
+                "config.yaml that the training saved beside the weights. If you mean to do without "
+                "these weights, add MODEL.ALLOW_SURPLUS_WEIGHTS True."
+            )
 
     def _refuse_partial_weights(self, incompatible: _IncompatibleKeys) -> None:
         """Refuse to predict with parameters at their initial values, which gives only noise.
@@ -139,10 +204,14 @@ class SCNetCheckpointer(DetectionCheckpointer):
 
     def _load_file(self, filename: str) -> Dict[str, Any]:
         if filename.endswith(".pkl"):
-            return from_model_zoo(check_is_dict(read_pickle(filename, self.trusted), filename))
-        if filename.endswith(".pyth"):
-            return from_pycls(self._torch_load(filename), filename)
-        return super()._load_file(filename)
+            content = from_model_zoo(check_is_dict(read_pickle(filename, self.trusted), filename))
+        elif filename.endswith(".pyth"):
+            content = from_pycls(self._torch_load(filename), filename)
+        else:
+            content = super()._load_file(filename)
+        for part in ("model", TRAINING_MODEL):
+            check_values(check_is_dict(content.get(part, {}), filename), filename)
+        return content
 
     def _torch_load(self, f: str) -> Dict[str, Any]:
         return check_is_dict(read_torch(f, self.trusted), f)

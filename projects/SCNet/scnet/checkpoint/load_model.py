@@ -27,5 +27,7 @@ def load_model(cfg: CfgNode, weights: Optional[str] = None) -> nn.Module:
     if not weights:
         raise ValueError("No weights. Add MODEL.WEIGHTS path/to/model.pth to the command.")
     model = build_model(cfg).eval()
-    SCNetCheckpointer(model, trusted=cfg.MODEL.TRUST_WEIGHTS).load(weights)
+    SCNetCheckpointer(
+        model, trusted=cfg.MODEL.TRUST_WEIGHTS, allow_surplus=cfg.MODEL.ALLOW_SURPLUS_WEIGHTS
+    ).load(weights)
     return model

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..modeling import class_metadata
 from .mmdet_architecture import expected_shapes, find_architecture, find_family, raise_problems
 from .mmdet_names import module_names
-from .reading import read_torch
+from .reading import check_values, read_torch
 
 TRUST = "If you trust where it comes from, add --allow-pickle."
 
@@ -68,13 +68,14 @@ def convert_mmdet_checkpoint(path: str, allow_pickle: bool = False) -> Dict[str,
             can run any code while it is read: only for files that you trust.
 
     Raises:
-        ValueError: the file needs ``allow_pickle``, it is damaged or holds no weights, or they do
-            not fit, see :func:`convert_mmdet_state_dict`.
+        ValueError: the file needs ``allow_pickle``, it is damaged or holds no weights, they are
+            not finite, or they do not fit, see :func:`convert_mmdet_state_dict`.
     """
     content = read_torch(path, allow_pickle, TRUST)
     state_dict = content.get("state_dict", content) if isinstance(content, dict) else None
     if not _are_weights(state_dict):
         raise ValueError(f"'{path}' holds no 'state_dict' of tensors.")
+    check_values(state_dict, path)
     state_dict = {key.removeprefix("module."): value for key, value in state_dict.items()}
     model = convert_mmdet_state_dict(state_dict)
     meta = content.get("meta")
@@ -94,8 +95,8 @@ def convert_to_mmdet_checkpoint(path: str, allow_pickle: bool = False) -> Dict[s
         allow_pickle: see :func:`convert_mmdet_checkpoint`.
 
     Raises:
-        ValueError: the file needs ``allow_pickle``, it is damaged or holds no model, or see
-            :func:`convert_to_mmdet_state_dict`.
+        ValueError: the file needs ``allow_pickle``, it is damaged or holds no model, its weights
+            are not finite, or see :func:`convert_to_mmdet_state_dict`.
     """
     content = read_torch(path, allow_pickle, TRUST)
     model = content.get("model") if isinstance(content, dict) else None
@@ -104,6 +105,7 @@ def convert_to_mmdet_checkpoint(path: str, allow_pickle: bool = False) -> Dict[s
             f"'{path}' holds no 'model' of tensors, so it is no checkpoint of Detectron2. From "
             "OpenMMLab's to Detectron2's it goes without --reverse."
         )
+    check_values(model, path)
     names = model.pop(class_metadata.KEY, None)
     meta = {} if names is None else {"CLASSES": class_metadata.decode(names).thing_classes}
     return {"state_dict": convert_to_mmdet_state_dict(model), "meta": meta}

@@ -3,8 +3,9 @@
 import pickle
 import re
 import zipfile
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Dict
 
+import numpy as np
 import torch
 from detectron2.utils.file_io import PathManager
 
@@ -13,6 +14,9 @@ WAY_OUT = (
     "Copy it again from where it came. To go on with a training, write the name of an earlier "
     "checkpoint of its directory into the file last_checkpoint."
 )
+
+# No weight and no statistic of a trained network comes near it.
+LARGEST = 1e10
 
 # What a pickle of NumPy arrays, such as those of Detectron2's model zoo, is made of.
 ARRAY_PARTS = {
@@ -75,7 +79,7 @@ def read_torch(path: str, trusted: bool = False, trust: str = TRUST) -> Any:
     """
     with PathManager.open(path, "rb") as f:
         try:
-            _check_sums(f)
+            check_sums(f)
             return torch.load(f, map_location="cpu", weights_only=not trusted)
         except Exception as error:  # of any kind, for a damaged file
             more = re.search(r"GLOBAL (\S+)", str(error))  # how PyTorch names what it refuses
@@ -90,7 +94,39 @@ def read_torch(path: str, trusted: bool = False, trust: str = TRUST) -> Any:
             ) from error
 
 
-def _check_sums(f: BinaryIO) -> None:
+def check_values(state_dict: Dict[str, Any], path: str) -> None:
+    """Refuse weights that no training ends with.
+
+    Bits that have changed in an exponent, or a training that has failed, give such values. A
+    network with one of them finds nothing, or something else.
+
+    Args:
+        state_dict: tensors or arrays by their names; others are not looked at.
+        path: of the file, for the message.
+
+    Raises:
+        ValueError: weights are not finite, or larger than :data:`LARGEST`.
+    """
+    largest = {name: _largest(value) for name, value in state_dict.items()}
+    broken = {name: value for name, value in largest.items() if not value <= LARGEST}
+    if broken:
+        examples = ", ".join(f"'{name}' ({value:.3g})" for name, value in list(broken.items())[:5])
+        raise ValueError(
+            f"'{path}' has values that weights cannot have, in {len(broken)} of {len(largest)} "
+            f"tensors: {examples}. The file is damaged, or its training has failed. {WAY_OUT}"
+        )
+
+
+def _largest(value: Any) -> float:
+    """The largest absolute value; NaN if there is one; 0 for what are no real numbers."""
+    if isinstance(value, torch.Tensor) and value.is_floating_point():
+        value = value.detach().float().cpu().numpy()
+    if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
+        return 0.0
+    return float(np.abs(value).max(initial=0))
+
+
+def check_sums(f: BinaryIO) -> None:
     """Compare the checksums of PyTorch's zip format, which PyTorch itself does not look at.
 
     Raises:

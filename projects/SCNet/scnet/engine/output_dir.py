@@ -5,7 +5,7 @@ import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator, List
+from typing import Dict, Iterator, List
 
 from detectron2.config import CfgNode
 from detectron2.utils import comm
@@ -17,8 +17,11 @@ TRACES = ("last_checkpoint", "metrics.json", "model_final.pth")
 CONFIG = "config.yaml"
 FORMER_CONFIG = "config.yaml.former"
 
-# Keys below MODEL that a run may go on with other values of.
+# A run goes on only with the same values of these keys and of those below them ...
+MUST_STAY = ("MODEL.", "SOLVER.OPTIMIZER", "SOLVER.EMA.ENABLED")
+# ... but for these.
 MAY_CHANGE = (
+    "MODEL.ALLOW_SURPLUS_WEIGHTS",
     "MODEL.DEVICE",
     "MODEL.WEIGHTS",
     "MODEL.TRUST_WEIGHTS",
@@ -29,24 +32,29 @@ MAY_CHANGE = (
 )
 
 
-def prepare_output_dir(cfg: CfgNode, resume: bool) -> None:
+def prepare_output_dir(cfg: CfgNode, resume: bool) -> List[str]:
     """Make OUTPUT_DIR ready for a run, a new one or one that goes on; each process calls this.
+
+    Returns:
+        what changes for a run that goes on; see :func:`check_former_config`.
 
     Raises:
         FileExistsError: the folder holds a run, and ``resume`` is False; or the run has another
-            model.
+            model or optimizer.
         OSError: the folder cannot be written to.
     """
     if comm.is_main_process():
         recover_config(cfg.OUTPUT_DIR)
     comm.synchronize()
+    changes = []
     if not resume:
         refuse_to_overwrite(cfg.OUTPUT_DIR)
     else:
-        refuse_another_model(cfg)
+        changes = check_former_config(cfg)
     comm.synchronize()  # no process may create files before all have looked
     if comm.is_main_process():
         make_folder(cfg.OUTPUT_DIR)
+    return changes
 
 
 def refuse_to_overwrite(folder: str) -> None:
@@ -63,22 +71,31 @@ def refuse_to_overwrite(folder: str) -> None:
         )
 
 
-def refuse_another_model(cfg: CfgNode) -> None:
-    """Refuse to resume a run as another model than it began with.
+def check_former_config(cfg: CfgNode) -> List[str]:
+    """Compare the config with that of the run in OUTPUT_DIR, if there is one.
+
+    Returns:
+        "KEY old -> new" for each key that has another value now. The seed is left out: the trainer
+        knows which one is in force.
 
     Raises:
-        FileExistsError: OUTPUT_DIR holds a run, and its config describes another model.
+        FileExistsError: the run has another model or another optimizer.
     """
     config = Path(cfg.OUTPUT_DIR, CONFIG)
     if not (traces_of_a_run(cfg.OUTPUT_DIR) and config.exists()):
-        return
-    keys = changed_keys(read_cfg(config), cfg)
-    changed = [key for key in keys if key.startswith("MODEL.") and key not in MAY_CHANGE]
-    if changed:
+        return []
+    changes = changed_keys(read_cfg(config), cfg)
+    refused = [key for key in changes if key.startswith(MUST_STAY) and key not in MAY_CHANGE]
+    if refused:
         raise FileExistsError(
-            f"--resume would go on with another model than that of the run in '{cfg.OUTPUT_DIR}': "
-            f"{', '.join(changed)} differ from its config.yaml. Choose another OUTPUT_DIR."
+            f"--resume would go on with another model or optimizer than that of the run in "
+            f"'{cfg.OUTPUT_DIR}': {', '.join(refused)} differ from its config.yaml. Choose another "
+            "OUTPUT_DIR."
         )
+    changes.pop("SEED", None)
+    if Path(cfg.OUTPUT_DIR, "last_checkpoint").exists() and "MODEL.WEIGHTS" in changes:
+        changes["MODEL.WEIGHTS"] += " (not used: the run goes on from its last checkpoint)"
+    return [f"{key} {change}" for key, change in changes.items()]
 
 
 def traces_of_a_run(folder: str) -> List[str]:
@@ -87,15 +104,15 @@ def traces_of_a_run(folder: str) -> List[str]:
     return [path.name for path in paths if path.exists() and path.stat().st_size]
 
 
-def changed_keys(before: CfgNode, after: CfgNode) -> List[str]:
-    """List the keys in which two configs differ, in full ("MODEL.MASK_ON")."""
-    changed = []
+def changed_keys(before: CfgNode, after: CfgNode) -> Dict[str, str]:
+    """Find the keys in which two configs differ: "MODEL.MASK_ON" -> "True -> False"."""
+    changed = {}
     for key in sorted(before.keys() | after.keys()):
         old, new = before.get(key), after.get(key)
         if isinstance(old, CfgNode) and isinstance(new, CfgNode):
-            changed += [f"{key}.{below}" for below in changed_keys(old, new)]
+            changed.update({f"{key}.{k}": change for k, change in changed_keys(old, new).items()})
         elif old != new:
-            changed.append(key)
+            changed[key] = f"{old} -> {new}"
     return changed
 
 

@@ -16,6 +16,7 @@ from ..data.datasets.catalog import check_registered
 from ..data.own_data import data_opts, register_datasets
 from .distributed import share_threads
 from .output_dir import former_config_kept, prepare_output_dir
+from .start_checks import check_cfg, check_evaluator_types
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +32,18 @@ def setup(args: Namespace) -> CfgNode:
 
     Raises:
         FileExistsError: OUTPUT_DIR holds a run, and neither ``--resume`` nor ``--eval-only`` was
-            given; or ``--resume`` would go on with another model than the run's.
-        ValueError: see :func:`check_cfg` and :func:`configure_data`.
+            given; or ``--resume`` would go on with another model or optimizer than the run's.
+        ValueError: see :func:`configure_data`, :func:`check_cfg` and
+            :func:`check_evaluator_types`.
         FileNotFoundError: a data set's json or images are missing.
         OSError: OUTPUT_DIR cannot be written to.
     """
     cfg = read_cfg(args.config_file, [*data_opts(args), *args.opts])
     decisions = configure_data(cfg, args.opts[::2], args.eval_only)
-    check_cfg(cfg)
+    changes: List[str] = []
+    check_evaluator_types(cfg)
+    if not args.eval_only:
+        check_cfg(cfg)
     cfg.freeze()
     if cfg.MODEL.DEVICE == "cpu":
         share_threads()
@@ -50,11 +55,13 @@ def setup(args: Namespace) -> CfgNode:
         default_setup(log_cfg, args)
     else:
         log_cfg = cfg
-        prepare_output_dir(cfg, args.resume)
+        changes = prepare_output_dir(cfg, args.resume)
         with former_config_kept(cfg.OUTPUT_DIR):
             default_setup(cfg, args)
     setup_logger(log_cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="scnet")
     logger.info("\n".join(["Data:", *decisions]))
+    if changes:
+        logger.info("\n".join(["The run goes on with another config:", *changes]))
     return cfg
 
 
@@ -83,29 +90,3 @@ def configure_data(cfg: CfgNode, keep: Sequence[str], eval_only: bool = False) -
     if own:
         return configure_for_datasets(cfg, keep, eval_only)
     return [] if eval_only else configure_semantic(cfg, keep)
-
-
-def check_cfg(cfg: CfgNode) -> None:
-    """Find mistakes that would otherwise show up late or never.
-
-    Raises:
-        ValueError: a value cannot be; the message names the key and says what to do.
-    """
-    solver = cfg.SOLVER
-    if solver.REFERENCE_WORLD_SIZE and solver.IMS_PER_BATCH % solver.REFERENCE_WORLD_SIZE:
-        raise ValueError(
-            f"SOLVER.IMS_PER_BATCH ({solver.IMS_PER_BATCH}) is not a multiple of "
-            f"SOLVER.REFERENCE_WORLD_SIZE ({solver.REFERENCE_WORLD_SIZE}), the number of GPUs that "
-            "the batch, learning rate and schedule are written for. Set it to 0 to take your own "
-            "values as they are."
-        )
-    if solver.GRADIENT_ACCUMULATION < 1:
-        raise ValueError(
-            f"SOLVER.GRADIENT_ACCUMULATION is {solver.GRADIENT_ACCUMULATION}. It must be at least "
-            "1, the number of parts of a batch."
-        )
-    if cfg.TEST.PATIENCE > 0 and cfg.TEST.EVAL_PERIOD <= 0:
-        raise ValueError(
-            f"TEST.PATIENCE {cfg.TEST.PATIENCE} counts evaluations during the training, and there "
-            "are none. Set TEST.EVAL_PERIOD to their period in iterations."
-        )

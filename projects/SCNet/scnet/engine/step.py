@@ -1,5 +1,6 @@
 """One training step: Detectron2's, in parts and in mixed precision if asked for, and checked."""
 
+import logging
 import time
 from contextlib import nullcontext
 from typing import Dict, List
@@ -11,6 +12,9 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from ..seeding import STEP, seed_for
+from .resume import with_hyperparameters_of
+
+logger = logging.getLogger(__name__)
 
 
 class StepTrainer(SimpleTrainer):
@@ -96,10 +100,20 @@ class StepTrainer(SimpleTrainer):
             **super().state_dict(),
             "grad_scaler": self.grad_scaler.state_dict(),
             "seed": self.seed,
+            "processes": comm.get_world_size(),
         }
 
     def load_state_dict(self, state_dict: Dict) -> None:
-        super().load_state_dict(state_dict)
+        """Take over the state of a run; the optimizer keeps its hyper-parameters.
+
+        Raises:
+            ValueError: the state of the optimizer does not fit.
+        """
+        optimizer = with_hyperparameters_of(self.optimizer, state_dict["optimizer"])
+        super().load_state_dict({**state_dict, "optimizer": optimizer})
+        processes, before = comm.get_world_size(), state_dict.get("processes")
+        if before not in (processes, None):  # older checkpoints have none
+            logger.warning(f"The run goes on with {processes} processes; before it had {before}.")
         self.seed = state_dict.get("seed", self.seed)  # older checkpoints have none
         if state_dict.get("grad_scaler") and self.grad_scaler.is_enabled():
             self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

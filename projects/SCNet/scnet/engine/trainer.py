@@ -39,7 +39,9 @@ from .hooks.stop import StopOnSignal, StopTraining
 from .hooks.training_pictures import TrainingPictures
 from .output_dir import CONFIG, make_folder, refuse_to_overwrite
 from .provenance import save_record
+from .resume import name_parameters
 from .schedule import describe_schedule
+from .start_checks import check_cfg
 from .step import StepTrainer
 from .weights_and_biases import start_wandb
 
@@ -68,6 +70,7 @@ class Trainer(DefaultTrainer):
             OSError: checkpoints cannot be written to OUTPUT_DIR.
             ValueError: the config asks for what cannot be.
         """
+        check_cfg(cfg)
         TrainerBase.__init__(self)  # DefaultTrainer's own would build other parts
         if not logging.getLogger("detectron2").isEnabledFor(logging.INFO):
             setup_logger()
@@ -109,7 +112,7 @@ class Trainer(DefaultTrainer):
             config_file = os.path.join(cfg.OUTPUT_DIR, CONFIG)
             if not os.path.exists(config_file):
                 write_durably(config_file, written.dump())
-        logger.info(describe_schedule(cfg, written))
+        self._written = written
 
     def build_hooks(self):
         """List Detectron2's hooks with ours; the evaluation also keeps the best weights."""
@@ -175,6 +178,22 @@ class Trainer(DefaultTrainer):
                 {"thing_classes": names, "stuff_classes": semantic_classes(self.cfg)}
             )
 
+    def load_state_dict(self, state_dict: Dict) -> None:
+        """Take over the state of a run, with the learning rates and the schedule of the config.
+
+        Raises:
+            ValueError: the state of the optimizer does not fit.
+        """
+        base_lrs = self.scheduler.base_lrs
+        super().load_state_dict(state_dict)
+        self.scheduler.base_lrs = base_lrs
+        for group, lr in zip(self.optimizer.param_groups, self.scheduler.get_lr()):
+            group["lr"] = lr
+        seed = self._trainer.seed
+        asked = self.cfg.SEED
+        if asked >= 0 and asked != seed:
+            logger.warning(f"SEED {asked} is not used: the run goes on with its own, {seed}.")
+
     def train(self) -> Optional[Dict]:
         """Train to the last iteration, and evaluate.
 
@@ -190,6 +209,12 @@ class Trainer(DefaultTrainer):
         self.data_loader.first = self.start_iter * step.parts
         if comm.is_main_process():
             save_record(self.cfg.OUTPUT_DIR, seed=step.seed, first_step=self.start_iter)
+        if self.start_iter < self.max_iter:
+            logger.info(
+                describe_schedule(
+                    self.cfg, self._written, self.optimizer, self.scheduler, self.start_iter
+                )
+            )
         final = os.path.join(self.cfg.OUTPUT_DIR, "model_final.pth")
         if self.start_iter >= self.max_iter and not os.path.exists(final):
             # The run was killed between the checkpoint of its last step and this one.
@@ -210,20 +235,24 @@ class Trainer(DefaultTrainer):
             ValueError: ``SOLVER.OPTIMIZER`` is neither.
         """
         if cfg.SOLVER.OPTIMIZER == "SGD":
-            return super().build_optimizer(cfg, model)
-        if cfg.SOLVER.OPTIMIZER != "AdamW":
+            optimizer = super().build_optimizer(cfg, model)
+        elif cfg.SOLVER.OPTIMIZER == "AdamW":
+            params = get_default_optimizer_params(
+                model,
+                base_lr=cfg.SOLVER.BASE_LR,
+                weight_decay=cfg.SOLVER.WEIGHT_DECAY,
+                weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
+                bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
+                weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
+            )
+            kind = maybe_add_gradient_clipping(cfg, torch.optim.AdamW)
+            optimizer = kind(params, lr=cfg.SOLVER.BASE_LR)
+        else:
             raise ValueError(
                 f"SOLVER.OPTIMIZER must be 'SGD' or 'AdamW', not '{cfg.SOLVER.OPTIMIZER}'."
             )
-        params = get_default_optimizer_params(
-            model,
-            base_lr=cfg.SOLVER.BASE_LR,
-            weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-            weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
-            bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
-            weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
-        )
-        return maybe_add_gradient_clipping(cfg, torch.optim.AdamW)(params, lr=cfg.SOLVER.BASE_LR)
+        name_parameters(optimizer, model)
+        return optimizer
 
     @classmethod
     def build_train_loader(cls, cfg):

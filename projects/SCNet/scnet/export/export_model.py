@@ -1,9 +1,10 @@
 """A model becomes a file that was verified: it does what the model does."""
 
 import os
-from typing import Dict, Tuple
+from typing import Dict, Iterator, Optional, Tuple
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from ..modeling.meta_arch import SCNet
@@ -11,11 +12,18 @@ from .files import WRITERS
 from .runtime import load_exported
 from .verification import Deviation, compare
 
+GENERATED_IMAGES = 5
+
 
 def export_model(
-    model: SCNet, path: str, model_format: str, metadata: Dict, size: Tuple[int, int] = (480, 640)
+    model: SCNet,
+    path: str,
+    model_format: str,
+    metadata: Dict,
+    size: Tuple[int, int] = (480, 640),
+    image: Optional[Tensor] = None,
 ) -> Deviation:
-    """Write a model, and compare the file with it on an image.
+    """Write a model, and compare the file with it on an image in which the model finds something.
 
     Args:
         model: on the CPU, in evaluation mode; a trace keeps the device that it was made on.
@@ -23,18 +31,35 @@ def export_model(
         model_format: a key of ``WRITERS``.
         metadata: what goes with the model, as json.
         size: height and width of the image.
+        image: (3, H, W), 0 to 255, channels in the order of INPUT.FORMAT; it is resized to
+            ``size``. Without one, images of soft spots of colour are generated.
 
     Returns:
         how far the file is from the model.
 
     Raises:
-        ValueError: it is too far. What was written is beside ``path``, and has ".unverified" in
-            its name.
+        ValueError: it is too far, or the model finds nothing, so that there is nothing to compare.
+            What was written is beside ``path``, and has ".unverified" in its name.
     """
     stem, ending = os.path.splitext(path)
     unverified = f"{stem}.unverified{ending}"
     WRITERS[model_format](model, unverified, metadata)
-    deviation = verify(model, unverified, *size)
+    images = generate_images(size) if image is None else [F.interpolate(image[None], size)[0]]
+    exported, deviation = load_exported(unverified), Deviation(0, 0)
+    for each in images:
+        with torch.no_grad():
+            (expected,) = model([{"image": each, "height": size[0], "width": size[1]}])
+        (found,) = exported([each])
+        deviation = compare(expected["instances"], found)
+        if deviation.detections:
+            break
+    if not deviation.detections:
+        raise ValueError(
+            f"What was written could not be verified: the model finds nothing in the "
+            f"{'generated images' if image is None else 'image'} of {size[0]} x {size[1]}. Give an "
+            "image in which it finds something (--image). The file that was not verified is "
+            f"'{unverified}'."
+        )
     if deviation.is_large():
         raise ValueError(
             f"What was written does not do what the model does: '{unverified}'. On an image of "
@@ -44,11 +69,9 @@ def export_model(
     return deviation
 
 
-def verify(model: SCNet, path: str, height: int, width: int) -> Deviation:
-    """How far the file is from the model on a generated image of soft spots of colour."""
-    spots = torch.rand(1, 3, 9, 12, generator=torch.Generator().manual_seed(0)) * 255
-    image = F.interpolate(spots, (height, width), mode="bicubic")[0].clamp(0, 255).round()
-    with torch.no_grad():
-        (expected,) = model([{"image": image, "height": height, "width": width}])
-    (found,) = load_exported(path)([image])
-    return compare(expected["instances"], found)
+def generate_images(size: Tuple[int, int]) -> Iterator[Tensor]:
+    """Generate images (3, H, W) of soft spots of colour."""
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(GENERATED_IMAGES):
+        spots = torch.rand(1, 3, 9, 12, generator=generator) * 255
+        yield F.interpolate(spots, size, mode="bicubic")[0].clamp(0, 255).round()

@@ -5,6 +5,7 @@ why neither ``torch.export`` nor PyTorch's exporter to ONNX that is built on it 
 """
 
 import json
+import os
 import warnings
 from contextlib import contextmanager
 from typing import Callable, Dict
@@ -12,6 +13,7 @@ from typing import Callable, Dict
 import torch
 
 from ..modeling.meta_arch import SCNet
+from .checksum import with_checksum
 from .tracing import names_of_outputs, tracing_adapter
 
 METADATA = "metadata"  # its key in ONNX; in TorchScript with the ending .json
@@ -38,8 +40,6 @@ def write_torchscript(model: SCNet, path: str, metadata: Dict) -> None:
 
 def write_onnx(model: SCNet, path: str, metadata: Dict) -> None:
     """Write a model as ONNX; arguments and errors as of :func:`write_torchscript`."""
-    import onnx
-
     adapter, outputs = tracing_adapter(model), names_of_outputs(model)
     size = {1: "height", 2: "width"}
     axes = {name: {0: "detections"} for name in outputs}
@@ -55,10 +55,17 @@ def write_onnx(model: SCNet, path: str, metadata: Dict) -> None:
             output_names=outputs,
             dynamic_axes={"image": size, **axes},
         )
-    content = onnx.load(path)
-    text = json.dumps({**metadata, "outputs": outputs})
-    onnx.helper.set_model_props(content, {METADATA: text})
-    onnx.save(content, path)
+    append_metadata(path, {**metadata, "outputs": outputs})
+
+
+def append_metadata(path: str, metadata: Dict) -> None:
+    """Add metadata with a checksum to an ONNX file that has none."""
+    import onnx
+
+    text = json.dumps(with_checksum(metadata, path, os.path.getsize(path)))
+    entry = onnx.StringStringEntryProto(key=METADATA, value=text)
+    with open(path, "ab") as f:
+        f.write(onnx.ModelProto(metadata_props=[entry]).SerializeToString())
 
 
 # By the name of the format, which is the ending of the file, too, but for TorchScript's .ts.

@@ -5,6 +5,7 @@ of boxes.
 """
 
 import json
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -15,7 +16,13 @@ from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
+from ..checkpoint.reading import check_sums
+from .checksum import KEYS, check
+
+logger = logging.getLogger(__name__)
+
 METADATA = "metadata"
+AGAIN = "Copy it again from where it came, or export the model again (tools/export.py)."
 
 
 class ExportedModel:
@@ -90,7 +97,7 @@ def load_exported(path: str) -> ExportedModel:
             f"'{path}' has no metadata: it is not from tools/export.py, so nobody knows what its "
             "outputs mean."
         )
-    return ExportedModel(run, json.loads(metadata))
+    return ExportedModel(run, metadata)
 
 
 def _load_torchscript(path: str):
@@ -98,11 +105,13 @@ def _load_torchscript(path: str):
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`torch.jit.load` is", FutureWarning)  # deprecated
+            with open(path, "rb") as f:
+                check_sums(f)
             model = torch.jit.load(path, map_location="cpu", _extra_files=files)
-    except RuntimeError as error:
-        raise ValueError(f"'{path}' cannot be read as TorchScript: {error}") from error
-    metadata = files[METADATA + ".json"]
-    outputs = json.loads(metadata)["outputs"] if metadata else []
+        metadata = json.loads(files[METADATA + ".json"] or "{}")
+    except Exception as error:  # of any kind, for a damaged file
+        raise ValueError(f"'{path}' cannot be read as TorchScript: {error}. {AGAIN}") from error
+    outputs = metadata.get("outputs", [])
 
     def run(image: Tensor, names: List[str]) -> List[Tensor]:
         with torch.no_grad():
@@ -115,7 +124,6 @@ def _load_torchscript(path: str):
 def _load_onnx(path: str):
     try:
         import onnxruntime
-        from onnxruntime.capi.onnxruntime_pybind11_state import Fail, InvalidProtobuf
     except ImportError as error:
         raise ImportError(
             "Models in ONNX are run by ONNX Runtime: pip install onnxruntime"
@@ -124,14 +132,19 @@ def _load_onnx(path: str):
         session = onnxruntime.InferenceSession(
             path, providers=onnxruntime.get_available_providers()
         )
-    except (Fail, InvalidProtobuf) as error:
-        raise ValueError(f"'{path}' cannot be read as ONNX: {error}") from error
+        metadata = json.loads(session.get_modelmeta().custom_metadata_map.get(METADATA, "{}"))
+        if KEYS & metadata.keys():
+            metadata = check(metadata, path)
+        elif metadata:
+            logger.warning(f"'{path}' has no checksum: it is of an older version, or was changed.")
+    except Exception as error:  # of any kind, for a damaged file
+        raise ValueError(f"'{path}' cannot be read as ONNX: {error}. {AGAIN}") from error
 
     def run(image: Tensor, names: List[str]) -> List[Tensor]:
         found = session.run(names, {"image": image.cpu().numpy()})
         return [torch.from_numpy(output) for output in found]
 
-    return run, session.get_modelmeta().custom_metadata_map.get(METADATA, "")
+    return run, metadata
 
 
 LOADERS = {".ts": _load_torchscript, ".onnx": _load_onnx}

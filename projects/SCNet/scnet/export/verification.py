@@ -36,6 +36,7 @@ class Deviation(NamedTuple):
         """
         return (
             self.unmatched > max(1, 0.05 * self.detections)
+            or 0 < self.detections == self.unmatched
             or self.box > 0.1
             or self.score > 0.01
             or self.mask > 0.01

@@ -22,7 +22,8 @@ def write_results(results: Dict[str, Dict[str, Dict[str, float]]], folder: str) 
         for dataset, tasks in results.items()
         for task, metrics in tasks.items()
     ]
-    table = tabulate(rows, ["data set", "task", *METRICS], tablefmt="github", floatfmt=".1f")
+    head = ["data set", "task", *METRICS]
+    table = tabulate(rows, head, tablefmt="github", floatfmt=".1f", disable_numparse=[0])
     with open(os.path.join(folder, "results.md"), "w") as f:
         f.write(table + "\n")
     with open(os.path.join(folder, "results.json"), "w") as f:

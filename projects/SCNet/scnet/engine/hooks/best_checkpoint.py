@@ -39,9 +39,17 @@ class EvalAndKeepBest(hooks.EvalHook):
         self.waiting = 0  # evaluations since the best one
 
     def state_dict(self) -> Dict:
-        return {key: getattr(self, key) for key in ("evaluated", "best", "best_steps", "waiting")}
+        keys = ("evaluated", "metric", "best", "best_steps", "waiting")
+        return {key: getattr(self, key) for key in keys}
 
     def load_state_dict(self, state_dict: Dict) -> None:
+        """Take over the state of a run, but not the best value of another metric."""
+        before = state_dict.get("metric", self.metric)  # older checkpoints do not name it
+        if before != self.metric:
+            logger.warning(
+                f"TEST.BEST_METRIC {before} -> {self.metric}: the best is looked for anew."
+            )
+            state_dict = {"evaluated": state_dict["evaluated"]}
         for key, value in state_dict.items():
             setattr(self, key, value)
 
