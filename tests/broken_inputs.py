@@ -190,9 +190,10 @@ CASES = {
     "two classes with one id": [put("categories.1.id", 7)],
     "two classes with one name": [put("categories.1.name", "dog")],
     "a class without a name": [without("categories.1.name")],
+    "ids of classes of two kinds": [put("categories.1.id", "3")],
     # its images
     "an image without id": [without("images.0.id")],
-    "an image whose id is text": [put("images.0.id", "1")],
+    "an image whose id is text, others not": [put("images.0.id", "1")],
     "two images with one id": [put("images.1.id", 1)],
     "an image without file_name": [without("images.0.file_name")],
     "an image without height": [without("images.0.height")],
@@ -226,12 +227,15 @@ CASES = {
     "an annotation without id": [without("annotations.0.id")],
     "two annotations with one id": [put("annotations.1.id", 1)],
     "an annotation without image_id": [without("annotations.0.image_id")],
-    "an annotation whose image_id is text": [put("annotations.0.image_id", "1")],
+    "an annotation whose image_id is text, the id of its image not": [
+        put("annotations.0.image_id", "1")
+    ],
     "an annotation of an unknown class": [put("annotations.0.category_id", 1)],
     "an annotation without class": [without("annotations.0.category_id")],
     "an annotation with 'ignore'": [put("annotations.0.ignore", 1)],
     "an annotation whose 'ignore' is null": [put("annotations.0.ignore", None)],
     "an annotation whose iscrowd is 2": [put("annotations.0.iscrowd", 2)],
+    "most objects are crowds": [put("annotations.1.iscrowd", 1), put("annotations.2.iscrowd", 1)],
     "an annotation without bbox": [without("annotations.0.bbox")],
     "a bbox of three numbers": [put("annotations.0.bbox", [2, 3, 20])],
     "a bbox of text": [put("annotations.0.bbox", ["2", "3", "20", "10"])],

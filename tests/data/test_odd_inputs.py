@@ -71,6 +71,22 @@ def as_mode(mode):
     return step
 
 
+def renamed(new):
+    """Other ids of images, annotations and categories."""
+
+    def step(inputs):
+        content = json.loads(inputs["set.json"].read_text())
+        for x in (x for part in content.values() for x in part):
+            x.update((key, new(x[key])) for key in ("id", "image_id", "category_id") if key in x)
+        inputs["set.json"].write_text(json.dumps(content))
+
+    return step
+
+
+def crowds_are_objects(inputs):
+    inputs.cfg.DATASETS.CROWDS_ARE_OBJECTS = True
+
+
 # What is odd, the steps that make it so, the number of objects per image, and the note about it.
 CASES = {
     "nothing": ([], [2, 1, 0], "category ids are not 1 to 2. They are mapped"),
@@ -129,6 +145,19 @@ CASES = {
         [without("annotations.0.area"), without("annotations.0.iscrowd")],
         [2, 1, 0],
         None,
+    ),
+    "an area that cannot be": (
+        [put("annotations.0.area", -200), put("annotations.1.area", None)],
+        [2, 1, 0],
+        "annotation 1 of 'a.png' has the area -200. Evaluation takes that of its mask or box.",
+    ),
+    "large ids": ([renamed(lambda x: 2**64 - 8 + x)], [2, 1, 0], None),
+    "negative ids": ([renamed(lambda x: x - 5)], [2, 1, 0], None),
+    "ids that are text": ([renamed("id {}".format)], [2, 1, 0], None),
+    "crowds that are objects": (
+        [put(f"annotations.{k}.iscrowd", 1) for k in range(3)] + [crowds_are_objects],
+        [2, 1, 0],
+        "3 objects, 0 crowds",
     ),
     "a mask as an RLE that is not packed": ([unpacked], [2, 1, 0], "1 masks are RLE"),
     "an image in shades of gray": ([save("images/a.png", GRAY)], [2, 1, 0], None),

@@ -202,6 +202,31 @@ def test_json_files_of_one_name_get_names_that_differ(tmp_path):
     assert roots == list(cfg.DATASETS.TRAIN_IMAGES)
 
 
+@pytest.mark.parametrize("limit, noted", [(1, True), (2, False)])
+def test_more_objects_than_detections_are_noted(coco_set, tiny_cfg, limit, noted):
+    """The images have 2, 1 and 0 objects."""
+    tiny_cfg.TEST.DETECTIONS_PER_IMAGE = limit
+    tiny_cfg.DATASETS.TEST_JSON = (str(coco_set.json_file),)
+    tiny_cfg.DATASETS.TEST_IMAGES = (str(coco_set.images),)
+    register_datasets(tiny_cfg)
+    notes = "\n".join(configure_for_datasets(tiny_cfg, eval_only=True))
+    text = "1 images have more objects than TEST.DETECTIONS_PER_IMAGE 1, up to 2. At most 66.7 % of"
+    assert (text in notes) == noted
+
+
+def test_crowds_can_be_objects_only_where_this_package_loads_the_data(tiny_cfg):
+    tiny_cfg.DATASETS.TRAIN = ("coco_2017_val_stuffthingmaps", "not_registered")
+    tiny_cfg.DATASETS.TEST = ("coco_2017_val",)  # Detectron2's
+    tiny_cfg.DATASETS.CROWDS_ARE_OBJECTS = True
+    with pytest.raises(ValueError, match="CROWDS_ARE_OBJECTS has no effect .* 'coco_2017_val'"):
+        register_datasets(tiny_cfg)
+    tiny_cfg.DATASETS.CROWDS_ARE_OBJECTS = False
+    register_datasets(tiny_cfg)
+    assert MetadataCatalog.get("coco_2017_val_stuffthingmaps").crowds_are_objects is False
+    tiny_cfg.DATASETS.CROWDS_ARE_OBJECTS = None
+    register_datasets(tiny_cfg)
+
+
 def test_from_python(coco_sets, tiny_cfg, tmp_path):
     """The cells of a notebook: register, name, configure."""
     for _ in range(2):
@@ -219,6 +244,8 @@ def test_from_python(coco_sets, tiny_cfg, tmp_path):
     trainer = Trainer(tiny_cfg)
     trainer.resume_or_load(resume=False)
     trainer.train()
+    *_, last = map(json.loads, (tmp_path / "out/metrics.json").read_text().splitlines())
+    assert {"segm/AR", "segm/AR10", "segm/AP50-cat", "bbox/ARs"} <= last.keys()
     saved = get_cfg()
     saved.merge_from_file(tmp_path / "out/config.yaml")
     assert not changed_keys(saved, tiny_cfg)

@@ -119,6 +119,18 @@ def test_objects_without_masks_are_not_drawn(drawn):
     )
 
 
+def test_many_objects():
+    """With NumPy 2, ``pycocotools.mask.area`` of a list takes 255 masks at most."""
+    size, things = (20, 30), []
+    for k in range(300):
+        mask = np.zeros(size, np.uint8)
+        mask[k // 30, k % 30] = 1
+        things.append(
+            ({"category_id": k % THINGS, "segmentation": segment(mask, [], "text")}, mask)
+        )
+    np.testing.assert_array_equal(draw_target(things, size), draw_slowly(things, size))
+
+
 def test_without_objects_all_is_background():
     np.testing.assert_array_equal(draw_target([], (4, 5)), np.full((4, 5), THINGS))
 

@@ -39,13 +39,14 @@ def test_unknown_optimizer(tiny_cfg, make_model):
 
 
 def test_results_are_written_whole_and_as_a_table(tmp_path):
-    results = {"set": {"bbox": {"AP": 12.345, "AP50": 50.0}, "segm": {"AP": 1.0, "AP-disk": 2.0}}}
+    results = {"set": {"bbox": {"AP": 12.345, "AP50": 50.0}, "segm": {"AR": 67.89, "AP-disk": 2.0}}}
     write_results(results, str(tmp_path / "inference"))
     assert json.loads((tmp_path / "inference/results.json").read_text()) == results
     table = (tmp_path / "inference/results.md").read_text().splitlines()
     assert table[0].split()[1:6] == ["data", "set", "|", "task", "|"]
     assert "12.3" in table[2] and "50.0" in table[2] and "bbox" in table[2]
-    assert "segm" in table[3] and "nan" in table[3]
+    assert table[0].split()[-2] == "AR"
+    assert "segm" in table[3] and "nan" in table[3] and table[3].split()[-2] == "67.9"
     write_results({"2017": results["set"]}, str(tmp_path))
     assert "| 2017 " in (tmp_path / "results.md").read_text()
 

@@ -126,6 +126,18 @@ def test_results_of_other_images_are_named(coco_set, tmp_path):
         load_results(str(coco_set.json_file), str(path))
 
 
+@pytest.mark.parametrize("image_id, category_id", [(2**64 - 1, -(2**60)), ("a/1", "a cat")])
+def test_results_have_ids_as_they_are_in_the_json(coco_set, tmp_path, image_id, category_id):
+    coco_set.content["images"][0]["id"] = image_id
+    coco_set.content["categories"][1]["id"] = category_id
+    coco_set.write()
+    path = tmp_path / "results.json"
+    with CocoResults(str(path), ["dog", "cat"], str(coco_set.json_file)) as writer:
+        writer.write(image("a.png"), make_found([0.9], [1]))
+    (result,) = json.loads(path.read_text())
+    assert (result["image_id"], result["category_id"]) == (image_id, category_id)
+
+
 def test_results_without_a_json_are_numbered(tmp_path):
     video, found = InputVideo("clip.mp4", "clip.mp4"), make_found([0.9], [4])
     with CocoResults(str(tmp_path / "results.json"), NAMES) as writer:

@@ -126,6 +126,10 @@ def add_scnet_config(cfg: CN) -> None:
     _C.DATASETS.TRAIN_IMAGES = ()
     _C.DATASETS.TEST_JSON = ()
     _C.DATASETS.TEST_IMAGES = ()
+    # Some tools write iscrowd 1 for masks that were painted. True: each annotation is one object,
+    # whatever its iscrowd. False: crowds are crowds. None: they are, but data in which most
+    # annotations are crowds is an error.
+    _C.DATASETS.CROWDS_ARE_OBJECTS = None
     # In the same order, if there are any: the folders of semantic maps; panoptic json files, and
     # the folders of their PNGs.
     _C.DATASETS.TRAIN_SEM_SEG = ()

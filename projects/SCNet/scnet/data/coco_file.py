@@ -1,9 +1,10 @@
 """Reading json files in COCO's format for instances, with errors that name the file."""
 
 import json
-from typing import Dict, List
+from typing import Any, Dict, Iterable, List, TypeGuard, Union
 
 Content = Dict[str, List[Dict]]
+Id = Union[int, str]
 
 
 def read_coco_file(json_file: str) -> Content:
@@ -49,3 +50,13 @@ def read_coco_file(json_file: str) -> Content:
         if not all(isinstance(x, dict) for x in content[key]):
             raise ValueError(f"'{key}' in '{json_file}' must hold objects only.")
     return content
+
+
+def is_id(x: Any) -> TypeGuard[Id]:
+    """Whether something can be an id: a whole number of any size, or text."""
+    return type(x) is int or (type(x) is str and x != "")
+
+
+def kind_of_ids(known: Iterable[Id]) -> str:
+    """Name the kind of some ids, which is that of the first: "integer" or "text"."""
+    return "text" if isinstance(next(iter(known), 0), str) else "integer"

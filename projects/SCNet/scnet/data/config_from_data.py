@@ -5,7 +5,7 @@ from typing import Any, List, Mapping, Optional, Sequence
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .datasets.catalog import current_classes, summarize
+from .datasets.catalog import current_classes, mark_crowds, summarize
 from .semantic_targets import BACKGROUND, SOURCES
 from .validation.check_json import CocoSummary
 from .validation.check_sets import check_sets
@@ -34,9 +34,11 @@ def configure_for_datasets(
         FileNotFoundError: a file is missing.
     """
     train = () if eval_only else cfg.DATASETS.TRAIN
+    mark_crowds(cfg, (*train, *cfg.DATASETS.TEST))
     summaries = {name: summarize(name) for name in (*train, *cfg.DATASETS.TEST)}
     classes = {name: current_classes(name) for name in summaries}
-    report = check_sets(summaries, classes, train, cfg.DATASETS.TEST, cfg.MODEL.MASK_ON)
+    limit = cfg.TEST.DETECTIONS_PER_IMAGE
+    report = check_sets(summaries, classes, train, cfg.DATASETS.TEST, cfg.MODEL.MASK_ON, limit)
     report.raise_errors()
     return [*set_data_keys(cfg, summaries, train, keep), *shorten(report.notes)]
 

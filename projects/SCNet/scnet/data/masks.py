@@ -4,7 +4,7 @@ A segmentation is a list of polygons [[x1, y1, x2, y2, ...], ...] in pixels, or 
 {"size": [height, width], "counts": ...} whose counts are run lengths or COCO's packed string.
 """
 
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, TypeGuard, Union
 
 import numpy as np
 from pycocotools import mask as mask_util
@@ -94,7 +94,7 @@ def packed_length(counts: Union[str, bytes]) -> int:
     return int(runs.sum()) if (runs >= 0).all() else -1
 
 
-def is_number(x: Any) -> bool:
+def is_number(x: Any) -> TypeGuard[float]:
     """Whether something can be a coordinate: a number that is not NaN, infinite or huge."""
     return isinstance(x, (int, float)) and not isinstance(x, bool) and abs(x) < 1e15
 
@@ -113,3 +113,11 @@ def to_rle(segmentation: Segmentation, height: int, width: int) -> Dict:
     if not polygons:
         return mask_util.encode(np.zeros((height, width), np.uint8, order="F"))
     return mask_util.merge(mask_util.frPyObjects(polygons, height, width))
+
+
+def area(rle: Dict) -> int:
+    """Count the pixels of a packed RLE.
+
+    One at a time: with NumPy 2, ``pycocotools.mask.area`` of a list fails from 256 masks on.
+    """
+    return int(mask_util.area(rle))

@@ -7,6 +7,7 @@ from typing import Dict, List, Sequence, Tuple
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from .datasets.catalog import mark_crowds
 from .datasets.coco_json import register_coco_json, register_lazily
 
 # Arguments of the tools and the keys of DATASETS that they stand for.
@@ -70,6 +71,8 @@ def register_datasets(
             given = True
     if "TEST" in splits and cfg.DATASETS.TRAIN_JSON and not cfg.DATASETS.TEST_JSON:
         cfg.DATASETS.TEST = ()
+    for split in splits:
+        mark_crowds(cfg, cfg.DATASETS[split])
     return given
 
 

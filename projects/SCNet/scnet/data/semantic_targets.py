@@ -16,7 +16,7 @@ from PIL import Image
 from pycocotools import mask as mask_util
 
 from .image import BROKEN, describe
-from .masks import to_rle
+from .masks import area, to_rle
 
 BACKGROUND = "background"
 SOURCES = ("stuffthingmaps", "panoptic", "instances", "none")
@@ -125,8 +125,8 @@ def from_instances(
     drawn = [a for a in annotations if "segmentation" in a]
     rles = [to_rle(a["segmentation"], *size) for a in drawn]
     crowd = [bool(a.get("iscrowd", 0)) for a in drawn]
-    areas = mask_util.area(rles) if rles else []
-    for k in sorted(range(len(drawn)), key=lambda k: (not crowd[k], -int(areas[k]), k)):
+    areas = [area(rle) for rle in rles]
+    for k in sorted(range(len(drawn)), key=lambda k: (not crowd[k], -areas[k], k)):
         value = ignore_value if crowd[k] else drawn[k]["category_id"]
         # Only within the box: objects are small beside the image.
         x, y, w, h = mask_util.toBbox(rles[k]).astype(int)

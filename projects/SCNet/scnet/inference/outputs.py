@@ -5,7 +5,7 @@ import os
 from abc import abstractmethod
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Union
 
 import cv2
 import numpy as np
@@ -209,7 +209,7 @@ class CocoResults(Writer):
                 x["frame"] = frame.number
             self.results.append(x)
 
-    def _image_id(self, frame: Frame) -> int:
+    def _image_id(self, frame: Frame) -> Union[int, str]:
         """Find the image by the longest end of its path that is a file name of the json.
 
         Raises:

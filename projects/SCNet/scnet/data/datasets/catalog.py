@@ -2,8 +2,9 @@
 
 import os
 from difflib import get_close_matches
-from typing import List, Optional
+from typing import Iterable, List, Optional
 
+from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..validation.check_json import CocoSummary, check_json
@@ -24,6 +25,31 @@ def check_registered(name: str) -> None:
         )
 
 
+def mark_crowds(cfg: CfgNode, names: Iterable[str]) -> None:
+    """Let the metadata of the data sets say what DATASETS.CROWDS_ARE_OBJECTS says.
+
+    Loading, checks and evaluation read it there.
+
+    Args:
+        cfg: has the key.
+        names: of data sets. Those that are not registered are left out.
+
+    Raises:
+        ValueError: the key is True, and a data set is not loaded by this package.
+    """
+    for name in (x for x in names if x in DatasetCatalog):
+        metadata = MetadataCatalog.get(name)
+        is_ours = "crowds_are_objects" in metadata.as_dict()
+        if not is_ours and cfg.DATASETS.CROWDS_ARE_OBJECTS:
+            raise ValueError(
+                f"DATASETS.CROWDS_ARE_OBJECTS has no effect on the data set '{name}'. Register it "
+                "with scnet.register_coco_json, or set the key to False."
+            )
+        if is_ours:
+            del metadata.crowds_are_objects  # Detectron2 would refuse another value
+            metadata.crowds_are_objects = cfg.DATASETS.CROWDS_ARE_OBJECTS
+
+
 def summarize(name: str) -> Optional[CocoSummary]:
     """Check the json file of a data set.
 
@@ -38,7 +64,8 @@ def summarize(name: str) -> Optional[CocoSummary]:
     metadata = MetadataCatalog.get(name)
     if metadata.get("evaluator_type") != "coco" or not os.path.exists(metadata.json_file):
         return None
-    return check_json(metadata.json_file, metadata.image_root)
+    crowds_are_objects = metadata.get("crowds_are_objects")
+    return check_json(metadata.json_file, metadata.image_root, crowds_are_objects)
 
 
 def current_classes(name: str) -> List[str]:

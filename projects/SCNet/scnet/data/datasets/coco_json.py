@@ -73,7 +73,7 @@ def register_lazily(
                 "Choose another name."
             )
         return
-    metadata.set(evaluator_type="coco", **files)
+    metadata.set(evaluator_type="coco", crowds_are_objects=None, **files)
     DatasetCatalog.register(name, lambda: load(name, help_text=help_text, **files))
 
 

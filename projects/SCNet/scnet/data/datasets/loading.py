@@ -43,9 +43,9 @@ def load(
             raise FileNotFoundError(
                 f"Data set '{name}' needs '{path}', which does not exist. {help_text}".rstrip()
             )
-    check_json(json_file, image_root).report.raise_errors()
-    forget_classes(name)
-    records = load_coco_json(json_file, image_root, name)
+    crowds_are_objects = MetadataCatalog.get(name).get("crowds_are_objects")
+    check_json(json_file, image_root, crowds_are_objects).report.raise_errors()
+    records = _load_annotations(name, json_file, image_root)
     if sem_seg_root:
         add_sem_seg(records, name, image_root, sem_seg_root, help_text)
     if panoptic_json and panoptic_root:
@@ -68,8 +68,7 @@ def load_usable(name: str, report: Report) -> List[Dict]:
         json_file = os.path.join(folder, "usable.json")
         with open(json_file, "w") as f:
             json.dump(usable_part(metadata.json_file, metadata.image_root), f)
-        forget_classes(name)
-        records = load_coco_json(json_file, metadata.image_root, name)
+        records = _load_annotations(name, json_file, metadata.image_root)
     try:
         if metadata.get("sem_seg_root"):
             add_sem_seg(records, name, metadata.image_root, metadata.sem_seg_root)
@@ -77,6 +76,16 @@ def load_usable(name: str, report: Report) -> List[Dict]:
             add_panoptic(records, name, metadata.panoptic_json, metadata.panoptic_root)
     except (FileNotFoundError, ValueError) as error:
         report.error("semantic map", str(error))
+    return records
+
+
+def _load_annotations(name: str, json_file: str, image_root: str) -> List[Dict]:
+    """Load a json file as Detectron2 does; crowds become objects if the metadata says so."""
+    forget_classes(name)
+    records = load_coco_json(json_file, image_root, name)
+    if MetadataCatalog.get(name).get("crowds_are_objects"):
+        for annotation in (x for record in records for x in record["annotations"]):
+            annotation["iscrowd"] = 0
     return records
 
 

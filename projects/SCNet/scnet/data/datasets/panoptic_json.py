@@ -10,6 +10,8 @@ from typing import Dict, List, Tuple
 
 from detectron2.data import MetadataCatalog
 
+from ..coco_file import is_id
+
 
 def add_panoptic(records: List[Dict], name: str, panoptic_json: str, panoptic_root: str) -> None:
     """Give each image its panoptic PNG and the segments in it.
@@ -85,11 +87,13 @@ def _read(panoptic_json: str) -> Tuple[List[Dict], Dict[int, Dict]]:
             for a in content["annotations"]
         }
         segments = [s for a in annotations.values() for s in a["segments_info"]]
-        numbers = [*annotations, *(c["id"] for c in categories)]
+        numbers = [c["id"] for c in categories]
         numbers += [s[key] for s in segments for key in ("id", "category_id")]
         wrong = [x for x in numbers if type(x) is not int]
         if wrong:
             raise TypeError(f"the id {wrong[0]!r} is no integer")
+        if not all(map(is_id, annotations)):
+            raise TypeError("the image_id of an annotation is neither an integer nor text")
         if not all(type(a["file_name"]) is str for a in annotations.values()):
             raise TypeError("a file_name is no text")
         if len({c["id"] for c in categories}) < len(categories):

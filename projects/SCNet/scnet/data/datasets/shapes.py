@@ -47,6 +47,7 @@ def register_all() -> None:
             thing_classes=list(THING_CLASSES),
             stuff_classes=list(THING_CLASSES + STUFF_CLASSES),
             evaluator_type="coco",
+            crowds_are_objects=None,
             **files,
         )
 

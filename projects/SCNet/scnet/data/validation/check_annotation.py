@@ -1,8 +1,9 @@
 """Checks of the annotations of a COCO json file, one by one."""
 
-from typing import Any, Dict, List, Optional, Set
+from typing import Any, Dict, List, Mapping, Optional, Set
 
 from .. import masks
+from ..coco_file import Id, is_id, kind_of_ids
 from .report import Report
 
 LEFT_OUT = "It is left out."
@@ -15,33 +16,38 @@ class AnnotationCheck:
         reach: how far the boxes go to the right or down, in pixels; from all annotations so far.
     """
 
-    def __init__(self, json_file: str, classes: Dict[int, str], report: Report) -> None:
+    def __init__(
+        self, json_file: str, classes: Dict[Id, str], images: Dict[Id, Dict], report: Report
+    ) -> None:
         """Check nothing yet.
 
         Args:
             json_file: that the annotations are in.
             classes: names by category id.
+            images: by their ids.
             report: gets errors and notes.
         """
+        self._kind = kind_of_ids(images)
         self.json_file, self.classes, self.report = json_file, classes, report
         self.reach = 0.0
-        self._ids: Set[int] = set()
+        self._ids: Set[Id] = set()
 
     def has_ids(self, annotation: Dict) -> bool:
         """Whether it has an id of its own and the id of an image, known or not."""
         number, image = annotation.get("id"), annotation.get("image_id")
-        if type(number) is not int:
+        if not is_id(number):
             self.report.error(
                 "annotation without id",
-                f"'{self.json_file}': annotation {str(annotation)[:200]} needs an integer 'id'.",
+                f"'{self.json_file}': annotation {str(annotation)[:200]} needs an 'id', integer "
+                "or text.",
             )
             return False
         if number in self._ids:
             text = "has an id that another has"
             return self._error("two annotations with one id", annotation, text)
         self._ids.add(number)
-        if type(image) is not int:
-            text = f"has the image_id {image!r}; it must be the integer 'id' of an image"
+        if not is_id(image) or kind_of_ids([image]) != self._kind:
+            text = f"has the image_id {image!r}; it must be the {self._kind} 'id' of an image"
             return self._error("annotation without image_id", annotation, text)
         return True
 
@@ -81,6 +87,13 @@ class AnnotationCheck:
                 annotation,
                 "has keypoints that are no list of numbers. Correct or remove them",
                 image,
+            )
+        area = annotation.get("area", 1)  # may be missing
+        if not masks.is_number(area) or area <= 0:
+            self.report.note(
+                "area that cannot be",
+                f"{self._where(annotation, image)} has the area {area!r}. Evaluation takes that of "
+                "its mask or box.",
             )
         return self._has_box(annotation, image) and self._has_mask(annotation, image)
 
@@ -163,6 +176,6 @@ def _is_outside(box: List[float], image: Dict) -> bool:
     return not inside or width == 0 or height == 0
 
 
-def _find(table: Dict[int, Any], key: Any) -> Any:
+def _find(table: Mapping[Any, Any], key: Any) -> Any:
     """Look up an id; None if it is unknown, or no id at all, as json may hold anything."""
-    return table.get(key) if type(key) is int else None
+    return table.get(key) if is_id(key) else None

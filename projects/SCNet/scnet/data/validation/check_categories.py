@@ -2,6 +2,7 @@
 
 from typing import Dict, List
 
+from ..coco_file import Id, is_id, kind_of_ids
 from .report import Report
 
 
@@ -18,16 +19,22 @@ def check_categories(categories: List[Dict], json_file: str, report: Report) -> 
         The k-th is the class k.
     """
     where = f"'{json_file}'"
-    usable: Dict[int, Dict] = {}
+    usable: Dict[Id, Dict] = {}
     names = set()
     if not categories:
         report.error("no categories", f"{where} has no categories. Add the classes.")
     for category in categories:
         number, name = category.get("id"), category.get("name")
-        if type(number) is not int or not isinstance(name, str) or not name:
+        if not is_id(number) or not isinstance(name, str) or not name:
             report.error(
                 "category without id or name",
-                f"{where}: category {category} needs an integer 'id' and a 'name'.",
+                f"{where}: category {category} needs an 'id', integer or text, and a 'name'.",
+            )
+        elif usable and kind_of_ids([number]) != kind_of_ids(usable):
+            report.error(
+                "ids of two kinds",
+                f"{where}: category '{name}' has the id {number!r}, but the id of another is "
+                f"{next(iter(usable))!r}. All must be integers, or all text.",
             )
         elif number in usable:
             report.error(

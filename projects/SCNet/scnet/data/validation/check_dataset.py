@@ -61,7 +61,8 @@ def check_datasets(
         unknown = [name for name in sets if name not in summaries]
         raise ValueError(f"{unknown} are no data sets in COCO format whose json file exists.")
     names = {name: current_classes(name) for name in sets}
-    report = check_sets(summaries, names, cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.MODEL.MASK_ON)
+    options = cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, cfg.MODEL.MASK_ON
+    report = check_sets(summaries, names, *options, cfg.TEST.DETECTIONS_PER_IMAGE)
     lines = ["# Report", ""]
     try:
         decisions = set_data_keys(cfg, summaries, cfg.DATASETS.TRAIN, keep)

@@ -4,6 +4,7 @@ import os
 from functools import cached_property
 from typing import Dict
 
+from ..coco_file import is_id
 from .report import Report
 
 
@@ -28,8 +29,10 @@ class ImageEntryCheck:
                 "image without file_name", f"{where}: image {str(image)[:200]} has no 'file_name'."
             )
             return False
-        if type(image.get("id")) is not int:
-            self.report.error("image without id", f"{where}: image '{name}' needs an integer 'id'.")
+        if not is_id(image.get("id")):
+            self.report.error(
+                "image without id", f"{where}: image '{name}' needs an 'id', integer or text."
+            )
             return False
         for key in ("height", "width"):
             if type(image.get(key)) is not int or image[key] < 1:

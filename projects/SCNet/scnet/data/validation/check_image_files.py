@@ -11,7 +11,7 @@ from torch import tensor
 
 from ..image import check_size, read_image
 from ..mapper import SCNetDatasetMapper
-from ..masks import to_rle
+from ..masks import area, to_rle
 from .report import Report
 
 MIN_AGREEMENT = 0.5  # IoU of an object's box with the box around its mask
@@ -74,7 +74,7 @@ def _check_masks(record: Dict, report: Report) -> None:
             continue
         rle = to_rle(annotation["segmentation"], *size)
         where = f"Image '{record['file_name']}': an object with the bbox {annotation['bbox']}"
-        if not mask_util.area(rle):
+        if not area(rle):
             report.note("mask without pixels", f"{where} has a mask without pixels.")
             continue
         boxes = (

@@ -4,13 +4,15 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Dict, List, Set
+from typing import Dict, List, Optional, Set
 
-from ..coco_file import Content, read_coco_file
+from ..coco_file import Content, Id, kind_of_ids, read_coco_file
 from .check_annotation import LEFT_OUT, AnnotationCheck
 from .check_categories import check_categories
 from .check_image_entries import ImageEntryCheck
 from .report import Report
+
+MIN_CROWDS = 5  # of a class: with fewer it may be chance that most of its objects are crowds
 
 
 @dataclass
@@ -21,7 +23,9 @@ class CocoSummary:
         json_file: the file.
         classes: names by category id, in the order of the ids, which is that of the classes.
         objects: annotations that are not crowds, by class name.
-        num_images, num_crowds, num_empty_images: counts.
+        crowds: annotations that are crowds, by class name.
+        per_image: objects, by image id.
+        num_images, num_empty_images: counts.
         num_masks: objects with a segmentation.
         num_rle: objects whose segmentation is an RLE.
         files: paths of the images.
@@ -29,10 +33,11 @@ class CocoSummary:
     """
 
     json_file: str
-    classes: Dict[int, str] = field(default_factory=dict)
+    classes: Dict[Id, str] = field(default_factory=dict)
     objects: Counter = field(default_factory=Counter)
+    crowds: Counter = field(default_factory=Counter)
+    per_image: Counter = field(default_factory=Counter)
     num_images: int = 0
-    num_crowds: int = 0
     num_empty_images: int = 0
     num_masks: int = 0
     num_rle: int = 0
@@ -44,6 +49,11 @@ class CocoSummary:
         """The number of annotations that are not crowds."""
         return sum(self.objects.values())
 
+    @property
+    def num_crowds(self) -> int:
+        """The number of annotations that are crowds."""
+        return sum(self.crowds.values())
+
     def __str__(self) -> str:
         return (
             f"{self.num_images} images, {self.num_objects} objects, {self.num_crowds} crowds, "
@@ -51,7 +61,9 @@ class CocoSummary:
         )
 
 
-def check_json(json_file: str, image_root: str) -> CocoSummary:
+def check_json(
+    json_file: str, image_root: str, crowds_are_objects: Optional[bool] = None
+) -> CocoSummary:
     """Read a json file and look for everything that would make training fail or go wrong.
 
     A file that has not changed is not read again.
@@ -59,6 +71,7 @@ def check_json(json_file: str, image_root: str) -> CocoSummary:
     Args:
         json_file: in COCO's format for instances.
         image_root: the folder that the file names in it start from.
+        crowds_are_objects: see DATASETS.CROWDS_ARE_OBJECTS.
 
     Raises:
         ValueError: the file cannot be read, is no json, or is not in COCO's format as a whole;
@@ -73,13 +86,16 @@ def check_json(json_file: str, image_root: str) -> CocoSummary:
     if os.path.isdir(json_file):
         raise ValueError(f"'{json_file}' is a folder. It must be a json file in COCO's format.")
     state = os.stat(json_file)
-    return _check(str(json_file), str(image_root), state.st_mtime_ns, state.st_size)
+    files = str(json_file), str(image_root)
+    return _check(*files, crowds_are_objects, state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=8)
-def _check(json_file: str, image_root: str, mtime: int, size: int) -> CocoSummary:
+def _check(
+    json_file: str, image_root: str, crowds_are_objects: Optional[bool], mtime: int, size: int
+) -> CocoSummary:
     """Check a file in a certain state."""
-    return _Checker(json_file, image_root).summary
+    return _Checker(json_file, image_root, crowds_are_objects).summary
 
 
 def usable_part(json_file: str, image_root: str) -> Content:
@@ -98,11 +114,14 @@ class _Checker:
         usable: its content without what has errors.
     """
 
-    def __init__(self, json_file: str, image_root: str) -> None:
+    def __init__(
+        self, json_file: str, image_root: str, crowds_are_objects: Optional[bool] = None
+    ) -> None:
         self.json_file, self.image_root = json_file, image_root
+        self.crowds_are_objects = crowds_are_objects
         self.summary = CocoSummary(json_file)
         self.report = self.summary.report
-        self.image_of: Dict[int, Dict] = {}
+        self.image_of: Dict[Id, Dict] = {}
         content = read_coco_file(json_file)
         self.usable: Content = {key: [] for key in content}
         self.categories(content["categories"])
@@ -127,6 +146,13 @@ class _Checker:
                     f"'{name}' both have the id {number}. Give each its own.",
                 )
                 continue
+            if self.image_of and kind_of_ids([number]) != kind_of_ids(self.image_of):
+                self.report.error(
+                    "ids of two kinds",
+                    f"'{self.json_file}': image '{name}' has the id {number!r}, but the id of "
+                    f"another is {next(iter(self.image_of))!r}. All must be integers, or all text.",
+                )
+                continue
             self.image_of[number] = image
             path = os.path.join(self.image_root, name)
             if path in self.summary.files:
@@ -138,8 +164,8 @@ class _Checker:
 
     def annotations(self, annotations: List[Dict]) -> None:
         summary = self.summary
-        with_objects: Set[int] = set()
-        check = AnnotationCheck(self.json_file, summary.classes, self.report)
+        with_objects: Set[Id] = set()
+        check = AnnotationCheck(self.json_file, summary.classes, self.image_of, self.report)
         for annotation in annotations:
             # Ids and class also where the image is unknown: pycocotools reads them all.
             if not check.has_ids(annotation):
@@ -157,16 +183,20 @@ class _Checker:
             if not check.is_usable(annotation, image):
                 continue
             self.usable["annotations"].append(annotation)
-            if annotation.get("iscrowd", 0):
-                summary.num_crowds += 1
+            name = summary.classes[annotation["category_id"]]
+            if annotation.get("iscrowd", 0) and not self.crowds_are_objects:
+                summary.crowds[name] += 1
                 continue
             if not check.is_left_out(annotation, image):
                 with_objects.add(image["id"])
-            summary.objects[summary.classes[annotation["category_id"]]] += 1
+            summary.objects[name] += 1
+            summary.per_image[image["id"]] += 1
             if annotation.get("segmentation"):
                 summary.num_masks += 1
                 summary.num_rle += isinstance(annotation["segmentation"], dict)
         summary.num_empty_images = len(self.image_of) - len(with_objects)
+        if self.crowds_are_objects is None:
+            self.crowds()
         if summary.objects and check.reach <= 1 < max(map(_side, self.image_of.values())):
             self.report.error(
                 "boxes within one pixel",
@@ -179,6 +209,21 @@ class _Checker:
                     "class without objects",
                     f"'{self.json_file}': no object has the class '{name}'.",
                 )
+
+    def crowds(self) -> None:
+        """Report crowds that must be objects, as CVAT writes masks that were painted."""
+        crowds, objects = self.summary.crowds, self.summary.objects
+        suspicious = {x: n for x, n in crowds.items() if n > max(objects[x], MIN_CROWDS - 1)}
+        if suspicious or self.summary.num_crowds > self.summary.num_objects:
+            most = suspicious or crowds
+            counts = [f"{n} of {n + objects[x]} of the class '{x}'" for x, n in most.items()]
+            self.report.error(
+                "most objects are crowds",
+                f"'{self.json_file}': most annotations are crowds (iscrowd 1), which are neither "
+                f"learned nor evaluated: {', '.join(counts[:5])}. Some tools write this for masks "
+                "that were painted. Set DATASETS.CROWDS_ARE_OBJECTS True if each is one object, "
+                "False if they are groups.",
+            )
 
 
 def _side(image: Dict) -> int:

@@ -12,6 +12,7 @@ def check_sets(
     train: Sequence[str],
     test: Sequence[str],
     masks: bool,
+    limit: int,
 ) -> Report:
     """Collect the errors and notes of all data sets, and of how they go together.
 
@@ -20,6 +21,7 @@ def check_sets(
         classes: the names of the classes of each data set.
         train, test: names of the data sets to train and to evaluate on.
         masks: whether the model predicts masks.
+        limit: how many detections an image may have (TEST.DETECTIONS_PER_IMAGE).
     """
     report = Report()
     if not summaries:
@@ -27,6 +29,8 @@ def check_sets(
     for name, found in summaries.items():
         if found:
             _check_one(found, name in train, masks, report)
+            if name in test:
+                _note_more_objects_than(limit, found, report)
     if not report.errors:
         _compare_classes(classes, report)
         _compare_images(_images(summaries, train), _images(summaries, test), report)
@@ -46,6 +50,20 @@ def _check_one(found: CocoSummary, train: bool, masks: bool, report: Report) -> 
             f"{where}: {found.num_masks} of {found.num_objects} objects have a mask "
             "('segmentation'), but the model learns masks. "
             "Annotate them, or set MODEL.MASK_ON False to find boxes alone.",
+        )
+
+
+def _note_more_objects_than(limit: int, found: CocoSummary, report: Report) -> None:
+    """Note images in which not all objects can be found."""
+    counts = [n for n in found.per_image.values() if n > limit]
+    if counts:
+        possible = sum(min(n, limit) for n in found.per_image.values()) / found.num_objects
+        report.note(
+            "more objects than detections",
+            f"'{found.json_file}': {len(counts)} images have more objects than "
+            f"TEST.DETECTIONS_PER_IMAGE {limit}, up to {max(counts)}. At most "
+            f"{100 * possible:.1f} % of all objects can be found, which limits AR and AP. Set "
+            f"the key to {max(counts)} or more.",
         )
 
 

@@ -1,14 +1,16 @@
 """COCO's metrics, for json files that lack what training does without."""
 
-import contextlib
-import io
 import logging
 
 from detectron2.evaluation import COCOEvaluator
-from pycocotools import mask as mask_util
+from detectron2.utils.logger import create_small_table
+from tabulate import tabulate
 
-from ...data import masks
 from . import faster_coco_eval
+from .ground_truth import GroundTruth
+
+# Average recall: with at most 1, 10 and all detections per image, and of objects of three sizes.
+RECALLS = ("AR1", "AR10", "AR", "ARs", "ARm", "ARl")
 
 logger = logging.getLogger(__name__)
 
@@ -16,9 +18,9 @@ logger = logging.getLogger(__name__)
 class SCNetCOCOEvaluator(COCOEvaluator):
     """Evaluates detections as Detectron2's ``COCOEvaluator`` does, on incomplete json files too.
 
-    pycocotools needs "iscrowd" and "area" of every object. Where they are missing an object is no
-    crowd, and its area is that of its mask, or of its box if it has no mask. Polygons with fewer
-    than three points, and objects with no other polygons, are left out, as in training.
+    Annotations are brought into a clean form first; see :func:`clean_annotations`. Ids may be
+    anything that json has; results have them as they were. Beside Detectron2's metrics there are
+    average recall (:data:`RECALLS`) and AP50 per class.
 
     Where the package faster-coco-eval is installed it computes the AP, in less time and with the
     same result, unless ``tasks`` are given; ``use_fast_impl=False`` is pycocotools in any case.
@@ -30,28 +32,17 @@ class SCNetCOCOEvaluator(COCOEvaluator):
         fast_impl = use_fast_impl and not self._faster
         super().__init__(dataset_name, tasks, *args, use_fast_impl=fast_impl, **kwargs)
         self._use_fast_impl |= self._faster  # Detectron2's log then calls it unofficial
-        coco = self._coco_api
-        if "annotations" not in coco.dataset:
-            return
-        before = coco.dataset["annotations"]
-        coco.dataset["annotations"] = [
-            # Ids from 1 on: pycocotools takes a match with the object 0 for none.
-            {**_complete(x, coco.imgs[x["image_id"]]), "id": k}
-            for k, x in enumerate(before, start=1)
-            if x["image_id"] in coco.imgs and _has_object(x)
-        ]
-        without_area = sum("area" not in x for x in before)
-        left_out = len(before) - len(coco.dataset["annotations"])
-        if without_area:
-            logger.warning(f"{without_area} objects have no 'area'; that of their masks is used.")
-        if left_out:
-            logger.warning(f"{left_out} annotations without image or valid polygon are left out.")
-        with contextlib.redirect_stdout(io.StringIO()):
-            coco.createIndex()
+        if self._do_evaluation:
+            crowds_are_objects = bool(self._metadata.get("crowds_are_objects"))
+            self._coco_api = GroundTruth(self._coco_api.dataset, crowds_are_objects)
+            for note in self._coco_api.notes:
+                logger.warning(note)
 
     def _eval_predictions(self, predictions, img_ids=None):
         slower = "Detectron2" if self._use_fast_impl else "pycocotools"
         logger.info(f"Matching and accumulation: {'faster-coco-eval' if self._faster else slower}.")
+        if self._do_evaluation and img_ids is not None:
+            img_ids = [self._coco_api.image_numbers[x] for x in img_ids]
         super()._eval_predictions(predictions, img_ids=img_ids)
         if self._faster and self._do_evaluation:
             # By now they have the category ids of the json.
@@ -66,27 +57,38 @@ class SCNetCOCOEvaluator(COCOEvaluator):
         """List the tasks for Detectron2: none where faster-coco-eval takes over afterwards."""
         return [] if self._faster else super()._tasks_from_predictions(predictions)
 
+    def _eval_box_proposals(self, predictions):
+        """Refuse proposals, whose evaluation in Detectron2 needs the ids of the json.
 
-def _has_object(annotation) -> bool:
-    """Whether anything is left of an annotation without its short polygons."""
-    segmentation = annotation.get("segmentation")
-    return (
-        not isinstance(segmentation, list)
-        or not segmentation
-        or any(map(masks.is_valid_polygon, segmentation))
-    )
+        Raises:
+            NotImplementedError: always.
+        """
+        raise NotImplementedError("Evaluate proposals with Detectron2's COCOEvaluator.")
+
+    def _derive_coco_results(self, coco_eval, iou_type, class_names=None):
+        """Add average recall and AP50 per class to Detectron2's metrics, in percent."""
+        results = super()._derive_coco_results(coco_eval, iou_type, class_names)
+        if iou_type == "keypoints":
+            return results
+        stats = [-1] * len(RECALLS) if coco_eval is None else coco_eval.stats[6:12]
+        recalls = {name: _percent(x) for name, x in zip(RECALLS, stats)}
+        results.update(recalls)
+        if coco_eval is None:
+            return results
+        logger.info(f"Average recall for {iou_type}:\n{create_small_table(recalls)}")
+        if class_names is not None and len(class_names) > 1:
+            # Axes: IoU from 0.5 on, recall, class, area (all first), detections per image.
+            precisions = coco_eval.eval["precision"][0, :, :, 0, -1]
+            rows = [
+                (name, _percent(of_class[of_class > -1].mean() if (of_class > -1).any() else -1))
+                for name, of_class in zip(class_names, precisions.T)
+            ]
+            table = tabulate(rows, ["category", "AP50"], tablefmt="pipe", floatfmt=".3f")
+            logger.info(f"Per-category {iou_type} AP50:\n{table}")
+            results.update((f"AP50-{name}", value) for name, value in rows)
+        return results
 
 
-def _complete(annotation, image):
-    """Copy an annotation with "iscrowd" and "area", and without polygons of one or two points."""
-    annotation = {"iscrowd": 0, **annotation}
-    segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, list):
-        annotation["segmentation"] = list(filter(masks.is_valid_polygon, segmentation))
-    if "area" not in annotation:
-        if segmentation:
-            rle = masks.to_rle(segmentation, image["height"], image["width"])
-            annotation["area"] = float(mask_util.area(rle))
-        else:
-            annotation["area"] = annotation["bbox"][2] * annotation["bbox"][3]
-    return annotation
+def _percent(value: float) -> float:
+    """Convert a metric to percent; -1 stands for one that cannot be computed."""
+    return float(value) * 100 if value >= 0 else float("nan")

@@ -6,7 +6,7 @@ from typing import Dict
 
 from tabulate import tabulate
 
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
 
 
 def write_results(results: Dict[str, Dict[str, Dict[str, float]]], folder: str) -> None:
