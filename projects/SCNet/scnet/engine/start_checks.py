@@ -53,12 +53,15 @@ def check_best_metric(cfg: CfgNode) -> None:
     tasks = ["segm", "bbox"] if cfg.MODEL.MASK_ON else ["bbox"]
     if len(names) > 1:
         tasks = [f"{name}/{task}" for name in names for task in tasks]
-    known = [f"{task}/{metric}" for task in tasks for metric in METRICS]
-    classes = thing_classes(names[0]) if "/AP-" in chosen else []
-    if chosen not in known + [f"{task}/AP-{name}" for task in tasks for name in classes]:
+    metrics = [*METRICS, "AR1", "AR10", "ARs", "ARm", "ARl"]
+    known = [f"{task}/{metric}" for task in tasks for metric in metrics]
+    classes = thing_classes(names[0]) if "-" in chosen else []
+    of_classes = [f"{ap}-{name}" for ap in ("AP", "AP50") for name in classes]
+    if chosen not in known + [f"{task}/{metric}" for task in tasks for metric in of_classes]:
         raise ValueError(
             f"TEST.BEST_METRIC '{chosen}' is no result of the evaluation. There are: "
-            f"{', '.join(known[:24])}; and {tasks[0]}/AP-CLASS with the name of a class."
+            f"{', '.join(known[:24])}; and {tasks[0]}/AP-CLASS and {tasks[0]}/AP50-CLASS with the "
+            "name of a class."
         )
 
 
