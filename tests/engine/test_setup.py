@@ -130,14 +130,14 @@ def test_numbers_that_must_be_positive(args, key, value):
         setup(args(f"SOLVER.{key}", value))
 
 
-@pytest.mark.parametrize("metric", ["segm/ap", "AP", "segm/AP-disc", "bbox/AR", "val/segm/AP"])
+@pytest.mark.parametrize("metric", ["segm/ap", "AP", "segm/AP-disc", "bbox/AR2", "val/segm/AP"])
 def test_a_best_metric_that_no_evaluation_gives(args, metric, tmp_path):
-    with pytest.raises(ValueError, match=f"BEST_METRIC '{metric}' .* segm/AP, .* bbox/APl; and"):
+    with pytest.raises(ValueError, match=f"BEST_METRIC '{metric}' .* segm/AP, .* bbox/ARl; and"):
         setup(args("TEST.BEST_METRIC", metric))
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("metric", ["segm/AP50", "bbox/APs", "bbox/AP-disk"])
+@pytest.mark.parametrize("metric", ["segm/AP50", "bbox/ARs", "bbox/AP-disk", "segm/AP50-disk"])
 def test_best_metrics_that_evaluations_give(args, metric):
     setup(args("TEST.BEST_METRIC", metric))
     with pytest.raises(ValueError, match="There are: scnet_shapes_val/segm/AP, "):
