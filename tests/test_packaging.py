@@ -115,7 +115,7 @@ def test_an_installed_wheel_predicts_from_another_folder(wheel, model, tmp_path)
         env=environment,
     )
     assert output.split()[-2:] == [str(site / "scnet/__init__.py"), "5"]
-    arguments = ["--weights", weights, "--input", image, "--threshold", 0, "--json", "x.json"]
+    arguments = ["--weights", weights, "--input", image, "--json-threshold", 0, "--json", "x.json"]
     call(sys.executable, site / "bin/scnet-predict", *arguments, cwd=elsewhere, env=environment)
     assert (elsewhere / "x.json").read_text().count('"image_id"') == 5
 
