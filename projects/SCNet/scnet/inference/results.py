@@ -3,15 +3,16 @@
 import json
 from typing import Tuple
 
-from pycocotools import mask as mask_util
 from pycocotools.coco import COCO
+
+from ..data.clean_annotations import clean_annotations
 
 
 def load_results(annotations: str, results: str) -> Tuple[COCO, COCO]:
     """Read annotations and results as pycocotools' ``COCOeval`` takes them.
 
     It is ``COCO.loadRes``, and works where that or ``COCOeval`` fails: if nothing was found, and
-    if annotations lack ``iscrowd`` (then 0) or ``area`` (then that of the mask, or else the box).
+    if annotations are not as :func:`clean_annotations` makes them.
 
     Args:
         annotations: a COCO json.
@@ -25,12 +26,8 @@ def load_results(annotations: str, results: str) -> Tuple[COCO, COCO]:
         ValueError: a result is for an image that the annotations do not have.
     """
     truth = COCO(annotations)
-    for x in truth.anns.values():
-        x.setdefault("iscrowd", 0)
-        if "area" not in x and x.get("segmentation"):
-            x["area"] = float(mask_util.area(truth.annToRLE(x)))
-        elif "area" not in x:
-            x["area"] = x["bbox"][2] * x["bbox"][3]
+    truth.dataset["annotations"], _ = clean_annotations(truth.dataset)
+    truth.createIndex()
     with open(results, encoding="utf-8") as f:
         content = json.load(f)
     unknown = [x for x in content if x["image_id"] not in truth.imgs]
