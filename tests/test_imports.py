@@ -54,6 +54,7 @@ def test_help_waits_for_nothing_heavy(tool):
     assert not heavy & set(found["modules"])
 
 
+@pytest.mark.slow
 def test_predicting_needs_neither_engine_nor_matplotlib_nor_resource(
     tiny_cfg, make_model, coco_set, tmp_path
 ):
@@ -94,6 +95,7 @@ def test_without_detectron2_it_says_how_to_install_it():
     assert "make env" in last and "pip install" in last and "restart the kernel" in last
 
 
+@pytest.mark.slow
 def test_another_missing_package_is_named_as_it_is():
     code = "import sys; sys.modules['fvcore'] = None; import scnet"
     result = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)

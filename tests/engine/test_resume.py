@@ -14,6 +14,8 @@ from scnet.modeling.class_metadata import make_metadata
 # More for a soak: SCNET_KILLS=20 pytest tests/engine/test_resume.py
 KILLS = int(os.environ.get("SCNET_KILLS", 3))
 
+pytestmark = pytest.mark.slow
+
 
 def steps_of(path):
     """Iteration -> losses; a step that was repeated must have had the same."""

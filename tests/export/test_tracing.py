@@ -8,6 +8,8 @@ from scnet.export import ExportedModel, compare
 from scnet.export.files import quiet_tracing
 from scnet.export.tracing import names_of_outputs, tracing_adapter
 
+pytestmark = pytest.mark.slow
+
 
 def export(model):
     """A trace of the model, without a file in between."""

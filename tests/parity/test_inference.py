@@ -8,12 +8,12 @@ from detectron2.structures import Boxes, Instances
 from parity_tools import assert_close, image_tensor, match, note
 from scnet import optimize_for_inference
 
-SLOW = ["htc_r50", "cascade_sem_r50", "scnet_r50-optimized"]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(
     scope="module",
-    params=["scnet_r50", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)],
+    params=["scnet_r50", "htc_r50", "cascade_sem_r50", "scnet_r50-optimized"],
 )
 def name(request):
     return request.param
@@ -147,7 +147,6 @@ def test_relay_and_mask_heads_on_the_reference_boxes(direct, model, reference):
         assert_close("mask logits", ours, expected, 1e-4)
 
 
-@pytest.mark.slow
 def test_detections_of_the_reference_proposals(direct, model, reference, batch):
     with torch.no_grad():
         results = model.roi_heads.forward_with_given_boxes(direct["features"], direct["detections"])
@@ -172,7 +171,7 @@ def test_proposals(model, direct, reference, batch):
         assert near >= 0.998  # borderline cases of suppression and of the last places
 
 
-@pytest.mark.parametrize("images", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("images", [1, 2])
 def test_end_to_end(model, reference, batch, images):
     with torch.no_grad():
         results = [x["instances"] for x in model(batch[:images])]
