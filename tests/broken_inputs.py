@@ -178,6 +178,8 @@ CASES = {
     "the json file is cut off": [cut("set.json")],
     "the json file is not in UTF-8": [write("set.json", '{"images": "ä"}'.encode("latin-1"))],
     "the json file begins with a byte order mark": [write("set.json", b"\xef\xbb\xbf{}")],
+    "the json file holds an object per line": [write("set.json", b'{"id": 1}\n{"id": 2}\n')],
+    "the json file is nested too deeply": [write("set.json", b"[" * 200_000)],
     "the json file holds a list": [write("set.json", b"[]")],
     "the json file has no 'images'": [without("images")],
     "the json file has no 'categories'": [without("categories")],
@@ -190,6 +192,9 @@ CASES = {
     "two classes with one id": [put("categories.1.id", 7)],
     "two classes with one name": [put("categories.1.name", "dog")],
     "a class without a name": [without("categories.1.name")],
+    "a class to leave out that is not there": [
+        lambda inputs: inputs.cfg.DATASETS.update({"CLASSES_LEFT_OUT": ("wolf",)})
+    ],
     "ids of classes of two kinds": [put("categories.1.id", "3")],
     # its images
     "an image without id": [without("images.0.id")],
@@ -201,6 +206,11 @@ CASES = {
     "a file_name with backslashes": [put("images.1.file_name", "sub\\b.jpg")],
     "a file_name with capital letters": [put("images.0.file_name", "A.PNG")],
     "an image in another folder than its file_name says": [put("images.1.file_name", "b.jpg")],
+    "an image whose file_name fits two files": [
+        lambda inputs: shutil.copy(inputs["images/a.png"], inputs["images/a b.png"]),
+        move("images/a.png", "images/a%20b.png"),
+        put("images.0.file_name", "a b.png?v=1"),
+    ],
     "an image file is missing": [remove("images/a.png")],
     # the image files
     "an image file without content": [write("images/a.png", b"")],
@@ -227,18 +237,18 @@ CASES = {
     "an annotation without id": [without("annotations.0.id")],
     "two annotations with one id": [put("annotations.1.id", 1)],
     "an annotation without image_id": [without("annotations.0.image_id")],
-    "an annotation whose image_id is text, the id of its image not": [
-        put("annotations.0.image_id", "1")
-    ],
     "an annotation of an unknown class": [put("annotations.0.category_id", 1)],
     "an annotation without class": [without("annotations.0.category_id")],
     "an annotation with 'ignore'": [put("annotations.0.ignore", 1)],
-    "an annotation whose 'ignore' is null": [put("annotations.0.ignore", None)],
+    "an annotation of text as bbox, no mask and iscrowd 3": [
+        put("annotations.0.bbox", "2 3 20 10"),
+        put("annotations.0.segmentation", 5),
+        put("annotations.0.iscrowd", 3),
+    ],
     "an annotation whose iscrowd is 2": [put("annotations.0.iscrowd", 2)],
     "most objects are crowds": [put("annotations.1.iscrowd", 1), put("annotations.2.iscrowd", 1)],
     "an annotation without bbox": [without("annotations.0.bbox")],
     "a bbox of three numbers": [put("annotations.0.bbox", [2, 3, 20])],
-    "a bbox of text": [put("annotations.0.bbox", ["2", "3", "20", "10"])],
     "a bbox with NaN": [put("annotations.0.bbox", [2, 3, float("nan"), 10])],
     "a bbox with a negative width": [put("annotations.0.bbox", [22, 3, -20, 10])],
     "bboxes in parts of the image's width and height": [
@@ -246,15 +256,11 @@ CASES = {
         put("annotations.1.bbox", [0.2, 0.1, 0.8, 0.4]),
         put("annotations.2.bbox", [0.5, 0.1, 0.3, 0.4]),
     ],
-    "keypoints that are no list": [put("annotations.0.keypoints", 1)],
     # masks
-    "a segmentation that is a flat list": [
-        put("annotations.0.segmentation", [2, 3, 22, 3, 22, 13])
-    ],
     "a polygon with an odd number of coordinates": [
         put("annotations.0.segmentation.0", [2, 3, 22, 3, 22, 13, 2])
     ],
-    "a polygon with text": [put("annotations.0.segmentation.0.1", "3")],
+    "a polygon with text": [put("annotations.0.segmentation.0.1", "top")],
     "a polygon far outside its image": [put("annotations.0.segmentation.0.1", 1e9)],
     "an RLE of another size than its image": [put("annotations.2.segmentation.size", [60, 40])],
     "an RLE whose size is a number": [put("annotations.2.segmentation.size", 2400)],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data.datasets import load_coco_json
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Boxes, Instances
 from hypothesis import given, settings
@@ -92,6 +93,37 @@ def evaluate(name, predict, output_dir=None):
     for record in DatasetCatalog.get(name):
         evaluator.process([record], [{"instances": predict(record)}])
     return evaluator.evaluate()
+
+
+@properties
+@given(data_sets(), st.data())
+def test_records_are_those_of_detectron2(registered, content, data):
+    """Its load_coco_json is the reference, also of what it leaves out and packs."""
+    for annotation in content["annotations"]:
+        x, y, w, h = annotation["bbox"]
+        mask = np.zeros(SIZE, np.uint8, order="F")
+        mask[y : y + h, x : x + w] = 1
+        runs = np.diff(np.flatnonzero(np.diff(mask.ravel("F"), prepend=2, append=2))).tolist()
+        counts = runs if mask[0, 0] == 0 else [0, *runs]
+        forms = [
+            annotation["segmentation"],
+            [[x, y, x + w, y], *annotation["segmentation"]],  # a polygon of two points
+            [[x, y, x + w, y]],
+            {"size": list(SIZE), "counts": counts},
+        ]
+        annotation["segmentation"] = data.draw(st.sampled_from(forms))
+        if data.draw(st.booleans()):
+            del annotation["iscrowd"]
+    with registered(content) as name:
+        metadata = MetadataCatalog.get(name)
+        records = DatasetCatalog.get(name)
+        classes = metadata.thing_classes, metadata.thing_dataset_id_to_contiguous_id
+        del metadata.thing_classes, metadata.thing_dataset_id_to_contiguous_id
+        expected = load_coco_json(metadata.json_file, metadata.image_root, name)
+        assert (metadata.thing_classes, metadata.thing_dataset_id_to_contiguous_id) == classes
+    for annotation in (x for record in expected for x in record["annotations"]):
+        annotation.setdefault("iscrowd", 0)
+    assert records == expected
 
 
 @properties

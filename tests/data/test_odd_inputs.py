@@ -11,7 +11,7 @@ from detectron2.data import DatasetCatalog, get_detection_dataset_dicts
 from PIL import Image
 from pycocotools import mask as mask_util
 
-from broken_inputs import GRAY, HEIGHT, WIDTH, Inputs, put, save, turned, without
+from broken_inputs import GRAY, HEIGHT, WIDTH, Inputs, move, put, save, turned, without
 from scnet import SCNetDatasetMapper, configure_for_datasets
 from scnet.data.own_data import register_datasets
 
@@ -55,6 +55,11 @@ def unpacked(inputs):
             counts.append(k - last)
             last = k
     put("annotations.2.segmentation.counts", counts)(inputs)
+
+
+def printed_bytes(inputs):
+    counts = inputs.coco.content["annotations"][2]["segmentation"]["counts"]
+    put("annotations.2.segmentation.counts", str(counts.encode()))(inputs)
 
 
 def with_transparency(inputs):
@@ -154,6 +159,61 @@ CASES = {
     "large ids": ([renamed(lambda x: 2**64 - 8 + x)], [2, 1, 0], None),
     "negative ids": ([renamed(lambda x: x - 5)], [2, 1, 0], None),
     "ids that are text": ([renamed("id {}".format)], [2, 1, 0], None),
+    "numbers as text, with a fraction, and null": (
+        [
+            put("images.0.width", 60.0),
+            put("images.0.height", "40"),
+            put("annotations.0.image_id", "1"),
+            put("annotations.1.category_id", 3.0),
+            put(BOX, ["2", 3, "20", 10.0]),
+            put("annotations.0.iscrowd", None),
+            put("annotations.1.iscrowd", False),
+            put("annotations.0.ignore", None),
+        ],
+        [2, 1, 0],
+        "2 'iscrowd' are not in COCO's form, such as None for 0. They are read.",
+    ),
+    "keypoints that are no list": ([put("annotations.0.keypoints", 1)], [2, 1, 0], None),
+    "a mask that is a flat list": (
+        [put("annotations.0.segmentation", [2, 3, 22, 3, 22, 13])],
+        [2, 1, 0],
+        "1 masks are not in COCO's form, such as [2, 3, 22, 3, 22, 13] for [[2, 3, 22, 3, 22, 13]]",
+    ),
+    "a mask of points": (
+        [put("annotations.0.segmentation", [[2, 3], [22, 3], [22, 13]])],
+        [2, 1, 0],
+        "1 masks are not in COCO's form, such as [[2, 3], [22, 3], [22, 13]] for",
+    ),
+    "a packed mask as Python prints bytes": (
+        [printed_bytes],
+        [2, 1, 0],
+        "1 masks are not in COCO's form",
+    ),
+    "a class whose name is a number": (
+        [put("categories.0.name", 7)],
+        [2, 1, 0],
+        "1 names of classes are not in COCO's form, such as 7 for '7'.",
+    ),
+    "a file name with the encoding of URLs": (
+        [move("images/a.png", "images/ä b.png"), put("images.0.file_name", "%C3%A4%20b.png?v=2")],
+        [2, 1, 0],
+        "1 images have other names than their files: the encoding of URLs, such as "
+        "'%C3%A4%20b.png?v=2' for the file '\\xe4 b.png'. They are read.",
+    ),
+    "a class that stands for all": (
+        [
+            append("categories", id=0, name="pets", supercategory="none"),
+            put("categories.0.supercategory", "pets"),
+            put("categories.1.supercategory", "pets"),
+        ],
+        [2, 1, 0],
+        "Leave it out with DATASETS.CLASSES_LEFT_OUT \"('pets',)\".",
+    ),
+    "a class that is left out": (
+        [lambda inputs: inputs.cfg.DATASETS.update({"CLASSES_LEFT_OUT": ("cat",)})],
+        [1, 1, 0],
+        "Left out: the classes ['cat'], with 1 annotations.",
+    ),
     "crowds that are objects": (
         [put(f"annotations.{k}.iscrowd", 1) for k in range(3)] + [crowds_are_objects],
         [2, 1, 0],

@@ -222,9 +222,13 @@ def test_crowds_can_be_objects_only_where_this_package_loads_the_data(tiny_cfg):
         register_datasets(tiny_cfg)
     tiny_cfg.DATASETS.CROWDS_ARE_OBJECTS = False
     register_datasets(tiny_cfg)
-    assert MetadataCatalog.get("coco_2017_val_stuffthingmaps").crowds_are_objects is False
+    reading = MetadataCatalog.get("coco_2017_val_stuffthingmaps").reading
+    assert reading.crowds_are_objects is False
     tiny_cfg.DATASETS.CROWDS_ARE_OBJECTS = None
     register_datasets(tiny_cfg)
+    tiny_cfg.DATASETS.CLASSES_LEFT_OUT = ("person",)
+    with pytest.raises(ValueError, match="CLASSES_LEFT_OUT has no effect .* 'coco_2017_val'"):
+        register_datasets(tiny_cfg)
 
 
 def test_from_python(coco_sets, tiny_cfg, tmp_path):

@@ -14,7 +14,7 @@ from pycocotools import mask as mask_util
 
 from scnet import register_coco_json
 from scnet.config import get_cfg
-from scnet.data.datasets.catalog import mark_crowds
+from scnet.data.datasets.catalog import set_reading
 from scnet.data.own_data import register_datasets
 from scnet.engine.evaluation.coco_evaluator import RECALLS, SCNetCOCOEvaluator
 from scnet.engine.trainer import Trainer
@@ -91,7 +91,7 @@ def evaluate(tmp_path_factory):
         register_coco_json(name, json_file, folder)
         cfg = get_cfg()
         cfg.DATASETS.CROWDS_ARE_OBJECTS = crowds_are_objects
-        mark_crowds(cfg, [name])
+        set_reading(cfg, [name])
         options = {"distributed": False, "output_dir": folder / name, **options}
         try:
             records, both = DatasetCatalog.get(name), []

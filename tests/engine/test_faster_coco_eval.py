@@ -16,7 +16,7 @@ from pycocotools.cocoeval import COCOeval
 
 from scnet import register_coco_json
 from scnet.config import get_cfg
-from scnet.data.datasets.catalog import mark_crowds
+from scnet.data.datasets.catalog import set_reading
 from scnet.engine.evaluation.coco_evaluator import SCNetCOCOEvaluator
 
 pytest.importorskip("faster_coco_eval")
@@ -126,7 +126,7 @@ def detections(request, tmp_path_factory):
     register_coco_json(NAME, json_file, folder)
     cfg = get_cfg()
     cfg.DATASETS.CROWDS_ARE_OBJECTS = False
-    mark_crowds(cfg, [NAME])
+    set_reading(cfg, [NAME])
     DatasetCatalog.get(NAME)
     yield {k: make_detections(rng, annotations, k) for k in range(1, IMAGES + 1)}
     DatasetCatalog.remove(NAME)

@@ -121,3 +121,35 @@ def test_class_names_that_look_like_numbers_stay_as_they_are(check, coco_set):
     _, output = check(coco_set)
     rows = [line.split() for line in output.splitlines() if line.startswith("|")]
     assert ["|", "007", "|", "2", "|"] in rows and ["|", "1e5", "|", "1", "|"] in rows
+
+
+def test_a_file_of_via_without_classes(check, coco_set):
+    """Flat polygons and text as ids are read, so that what remains is the missing classes."""
+    content = coco_set.content
+    content["categories"] = []
+    content["annotations"] = [
+        {
+            "id": 1,
+            "image_id": "1",
+            "iscrowd": 0,
+            "bbox": [2, 3, 20, 10],
+            "segmentation": [2, 3, 22, 3, 22, 13],
+        }
+    ]
+    coco_set.write()
+    status, output = check(coco_set)
+    assert status == 1
+    errors = output[output.index("## Errors: 2") : output.index("## Notes: 2")]
+    assert "has no categories. Add the classes. (VIA writes those" in errors
+    assert "annotation 1 of 'a.png' has no category_id. Add it" in errors
+
+
+def test_all_problems_of_one_annotation(check, coco_set):
+    coco_set.content["annotations"][0].update(
+        image_id=1, category_id=77, iscrowd=3, bbox=["left"] * 1000, segmentation=[["top"] * 6]
+    )
+    coco_set.write()
+    _, output = check(coco_set)
+    for part in ("category_id 77", "iscrowd 3", "the bbox ['left', ", "its segmentation has a"):
+        assert f"annotation 1 of 'a.png', {part}" in output.replace("' has ", "', ")
+    assert max(len(x) for x in output.splitlines() if "annotation 1" in x) < 600

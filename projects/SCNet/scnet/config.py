@@ -130,6 +130,8 @@ def add_scnet_config(cfg: CN) -> None:
     # whatever its iscrowd. False: crowds are crowds. None: they are, but data in which most
     # annotations are crowds is an error.
     _C.DATASETS.CROWDS_ARE_OBJECTS = None
+    # Names of classes that are as if they were not in the json files, nor their annotations.
+    _C.DATASETS.CLASSES_LEFT_OUT = ()
     # In the same order, if there are any: the folders of semantic maps; panoptic json files, and
     # the folders of their PNGs.
     _C.DATASETS.TRAIN_SEM_SEG = ()

@@ -1,4 +1,4 @@
-"""The clean form of the annotations of a COCO json file, which the evaluation counts."""
+"""The annotations of a COCO json file that count, in training and in the evaluation."""
 
 from typing import Any, Dict, List, Tuple
 
@@ -9,46 +9,51 @@ from .coco_file import Content
 FACTOR, PIXELS = 2, 100
 
 
-def clean_annotations(
-    content: Content, crowds_are_objects: bool = False
-) -> Tuple[List[Dict], List[str]]:
-    """Copy the annotations that training uses too, with what COCO's evaluation needs of each.
+def usable_annotations(content: Content) -> List[Dict]:
+    """Copy the annotations that are trained on and evaluated.
 
-    - "id" is 1, 2, ...: pycocotools takes a match with the object 0 for none.
-    - "iscrowd" is 0 or 1; where it is missing, 0.
-    - "area" is that of the json if it is a number above 0 that fits the mask, else the number of
-      pixels of the mask. Without a mask the box takes its place, but the area may be smaller.
-    - Polygons with fewer than three points are left out, and so are objects with no other polygons
-      and annotations of no image.
+    Polygons with fewer than three points are left out, and so are objects with no other polygons
+    and annotations of no image. "iscrowd" is 0 where it is missing.
 
     Args:
-        content: of a file without errors; see :func:`scnet.data.validation.check_json.check_json`.
-        crowds_are_objects: "iscrowd" is 0 for all (DATASETS.CROWDS_ARE_OBJECTS).
-
-    Returns:
-        the annotations, and a sentence about each kind of change.
+        content: of :func:`scnet.data.content.read_content`, without errors; see
+            :func:`scnet.data.validation.check_json.check_json`.
     """
-    images = {x["id"]: x for x in content["images"]}
-    cleaned: List[Dict] = []
-    measured = 0
-    for annotation in content["annotations"]:
-        image = images.get(annotation["image_id"])
+    images = {x["id"] for x in content["images"]}
+    usable = []
+    for annotation in content.get("annotations", []):
         segmentation = annotation.get("segmentation")
         if isinstance(segmentation, list) and segmentation:
             segmentation = [p for p in segmentation if masks.is_valid_polygon(p)]
             if not segmentation:
                 continue
-        if image is None:
-            continue
-        clean = {"iscrowd": 0, **annotation, "id": len(cleaned) + 1}
-        if "segmentation" in annotation:
-            clean["segmentation"] = segmentation
-        if crowds_are_objects:
-            clean["iscrowd"] = 0
-        clean["area"] = _area(clean, image)
-        measured += clean["area"] is not annotation.get("area")
-        cleaned.append(clean)
-    left_out = len(content["annotations"]) - len(cleaned)
+        if annotation["image_id"] in images:
+            own = {"segmentation": segmentation} if "segmentation" in annotation else {}
+            usable.append({"iscrowd": 0, **annotation, **own})
+    return usable
+
+
+def clean_annotations(content: Content) -> Tuple[List[Dict], List[str]]:
+    """Copy the usable annotations, with what COCO's evaluation needs of each.
+
+    - "id" is 1, 2, ...: pycocotools takes a match with the object 0 for none.
+    - "area" is that of the json if it is a number above 0 that fits the mask, else the number of
+      pixels of the mask. Without a mask the box takes its place, but the area may be smaller.
+
+    Args:
+        content: see :func:`usable_annotations`.
+
+    Returns:
+        the annotations, and a sentence about each kind of change.
+    """
+    images = {x["id"]: x for x in content["images"]}
+    cleaned = usable_annotations(content)
+    measured = 0
+    for k, clean in enumerate(cleaned):
+        area = _area(clean, images[clean["image_id"]])
+        measured += area is not clean.get("area")
+        clean.update(id=k + 1, area=area)
+    left_out = len(content.get("annotations", [])) - len(cleaned)
     notes = []
     if measured:
         notes.append(

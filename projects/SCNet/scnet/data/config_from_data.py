@@ -5,7 +5,7 @@ from typing import Any, List, Mapping, Optional, Sequence
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .datasets.catalog import current_classes, mark_crowds, summarize
+from .datasets.catalog import current_classes, set_reading, summarize
 from .semantic_targets import BACKGROUND, SOURCES
 from .validation.check_json import CocoSummary
 from .validation.check_sets import check_sets
@@ -34,7 +34,7 @@ def configure_for_datasets(
         FileNotFoundError: a file is missing.
     """
     train = () if eval_only else cfg.DATASETS.TRAIN
-    mark_crowds(cfg, (*train, *cfg.DATASETS.TEST))
+    set_reading(cfg, (*train, *cfg.DATASETS.TEST))
     summaries = {name: summarize(name) for name in (*train, *cfg.DATASETS.TEST)}
     classes = {name: current_classes(name) for name in summaries}
     limit = cfg.TEST.DETECTIONS_PER_IMAGE

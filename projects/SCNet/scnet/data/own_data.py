@@ -7,7 +7,7 @@ from typing import Dict, List, Sequence, Tuple
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .datasets.catalog import mark_crowds
+from .datasets.catalog import set_reading
 from .datasets.coco_json import register_coco_json, register_lazily
 
 # Arguments of the tools and the keys of DATASETS that they stand for.
@@ -72,7 +72,7 @@ def register_datasets(
     if "TEST" in splits and cfg.DATASETS.TRAIN_JSON and not cfg.DATASETS.TEST_JSON:
         cfg.DATASETS.TEST = ()
     for split in splits:
-        mark_crowds(cfg, cfg.DATASETS[split])
+        set_reading(cfg, cfg.DATASETS[split])
     return given
 
 

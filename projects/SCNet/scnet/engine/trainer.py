@@ -21,7 +21,7 @@ from ..checkpoint.checkpointer import TRAINER, TRAINING_MODEL
 from ..checkpoint.durable import write_durably
 from ..data import SCNetDatasetMapper
 from ..data.config_from_data import semantic_classes
-from ..data.datasets.catalog import mark_crowds, thing_classes
+from ..data.datasets.catalog import set_reading, thing_classes
 from ..data.datasets.class_names import check_num_classes
 from ..data.train_loader import TrainLoader
 from ..data.workers import outlive_sigterm
@@ -268,7 +268,7 @@ class Trainer(DefaultTrainer):
                 f"{processes} processes with {parts} parts each (SOLVER.GRADIENT_ACCUMULATION)."
             )
         batch_size = cfg.SOLVER.IMS_PER_BATCH // (processes * parts)
-        mark_crowds(cfg, cfg.DATASETS.TRAIN)
+        set_reading(cfg, cfg.DATASETS.TRAIN)
         loader = TrainLoader(cfg, SCNetDatasetMapper(cfg, True), batch_size)
         for name in cfg.DATASETS.TRAIN:
             check_num_classes(cfg, name, thing_classes(name))
@@ -300,7 +300,7 @@ class Trainer(DefaultTrainer):
         folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
         if len(cfg.DATASETS.TEST) > 1:
             folder = os.path.join(folder, dataset_name)
-        mark_crowds(cfg, [dataset_name])
+        set_reading(cfg, [dataset_name])
         # COCO counts 100 detections per image and class; a model with fewer loses nothing by it.
         limit = max(100, cfg.TEST.DETECTIONS_PER_IMAGE)
         return SCNetCOCOEvaluator(dataset_name, output_dir=folder, max_dets_per_image=limit)

@@ -6,6 +6,7 @@ from typing import Tuple
 from pycocotools.coco import COCO
 
 from ..data.clean_annotations import clean_annotations
+from ..data.content import read_content
 
 
 def load_results(annotations: str, results: str) -> Tuple[COCO, COCO]:
@@ -25,8 +26,9 @@ def load_results(annotations: str, results: str) -> Tuple[COCO, COCO]:
     Raises:
         ValueError: a result is for an image that the annotations do not have.
     """
-    truth = COCO(annotations)
-    truth.dataset["annotations"], _ = clean_annotations(truth.dataset)
+    dataset, _ = read_content(annotations)
+    truth = COCO()
+    truth.dataset = {**dataset, "annotations": clean_annotations(dataset)[0]}
     truth.createIndex()
     with open(results, encoding="utf-8") as f:
         content = json.load(f)

@@ -7,6 +7,7 @@ from typing import Iterable, List, Optional
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..content import AS_IT_IS, Reading
 from ..validation.check_json import CocoSummary, check_json
 
 
@@ -25,29 +26,31 @@ def check_registered(name: str) -> None:
         )
 
 
-def mark_crowds(cfg: CfgNode, names: Iterable[str]) -> None:
-    """Let the metadata of the data sets say what DATASETS.CROWDS_ARE_OBJECTS says.
+def set_reading(cfg: CfgNode, names: Iterable[str]) -> None:
+    """Let the metadata of data sets say how their json files are to be read.
 
-    Loading, checks and evaluation read it there.
+    Loading, checks and evaluation look there.
 
     Args:
-        cfg: has the key.
+        cfg: has the keys DATASETS.CROWDS_ARE_OBJECTS and DATASETS.CLASSES_LEFT_OUT.
         names: of data sets. Those that are not registered are left out.
 
     Raises:
-        ValueError: the key is True, and a data set is not loaded by this package.
+        ValueError: a key is set, and a data set is not loaded by this package.
     """
+    reading = Reading(cfg.DATASETS.CROWDS_ARE_OBJECTS, tuple(cfg.DATASETS.CLASSES_LEFT_OUT))
     for name in (x for x in names if x in DatasetCatalog):
         metadata = MetadataCatalog.get(name)
-        is_ours = "crowds_are_objects" in metadata.as_dict()
-        if not is_ours and cfg.DATASETS.CROWDS_ARE_OBJECTS:
-            raise ValueError(
-                f"DATASETS.CROWDS_ARE_OBJECTS has no effect on the data set '{name}'. Register it "
-                "with scnet.register_coco_json, or set the key to False."
-            )
-        if is_ours:
-            del metadata.crowds_are_objects  # Detectron2 would refuse another value
-            metadata.crowds_are_objects = cfg.DATASETS.CROWDS_ARE_OBJECTS
+        if "reading" in metadata.as_dict():
+            del metadata.reading  # Detectron2 would refuse another value
+            metadata.reading = reading
+            continue
+        for key, value in zip(("CROWDS_ARE_OBJECTS", "CLASSES_LEFT_OUT"), reading):
+            if value:
+                raise ValueError(
+                    f"DATASETS.{key} has no effect on the data set '{name}'. Register it with "
+                    "scnet.register_coco_json, or leave the key as it is by default."
+                )
 
 
 def summarize(name: str) -> Optional[CocoSummary]:
@@ -64,8 +67,7 @@ def summarize(name: str) -> Optional[CocoSummary]:
     metadata = MetadataCatalog.get(name)
     if metadata.get("evaluator_type") != "coco" or not os.path.exists(metadata.json_file):
         return None
-    crowds_are_objects = metadata.get("crowds_are_objects")
-    return check_json(metadata.json_file, metadata.image_root, crowds_are_objects)
+    return check_json(metadata.json_file, metadata.image_root, metadata.get("reading", AS_IT_IS))
 
 
 def current_classes(name: str) -> List[str]:

@@ -5,6 +5,7 @@ from typing import Dict, Optional
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..content import AS_IT_IS
 from .loading import load
 
 # Arguments of load, and keys of Detectron2's metadata.
@@ -73,7 +74,7 @@ def register_lazily(
                 "Choose another name."
             )
         return
-    metadata.set(evaluator_type="coco", crowds_are_objects=None, **files)
+    metadata.set(evaluator_type="coco", reading=AS_IT_IS, **files)
     DatasetCatalog.register(name, lambda: load(name, help_text=help_text, **files))
 
 

@@ -1,14 +1,16 @@
 """Loading data sets in COCO format as Detectron2's dicts, with the files of their semantic maps."""
 
-import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Dict, List, Optional
 
 from detectron2.data import MetadataCatalog
-from detectron2.data.datasets import load_coco_json
+from detectron2.structures import BoxMode
 
+from ..clean_annotations import usable_annotations
+from ..coco_file import Content
+from ..content import AS_IT_IS, read_content
+from ..masks import to_rle
 from ..validation.check_json import check_json, usable_part
 from ..validation.report import Report
 from .panoptic_json import add_panoptic
@@ -43,9 +45,10 @@ def load(
             raise FileNotFoundError(
                 f"Data set '{name}' needs '{path}', which does not exist. {help_text}".rstrip()
             )
-    crowds_are_objects = MetadataCatalog.get(name).get("crowds_are_objects")
-    check_json(json_file, image_root, crowds_are_objects).report.raise_errors()
-    records = _load_annotations(name, json_file, image_root)
+    reading = MetadataCatalog.get(name).get("reading", AS_IT_IS)
+    check_json(json_file, image_root, reading).report.raise_errors()
+    content, _ = read_content(json_file, image_root, reading)
+    records = make_records(name, content, image_root)
     if sem_seg_root:
         add_sem_seg(records, name, image_root, sem_seg_root, help_text)
     if panoptic_json and panoptic_root:
@@ -64,11 +67,9 @@ def load_usable(name: str, report: Report) -> List[Dict]:
         a dict per image.
     """
     metadata = MetadataCatalog.get(name)
-    with tempfile.TemporaryDirectory() as folder:
-        json_file = os.path.join(folder, "usable.json")
-        with open(json_file, "w") as f:
-            json.dump(usable_part(metadata.json_file, metadata.image_root), f)
-        records = _load_annotations(name, json_file, metadata.image_root)
+    reading = metadata.get("reading", AS_IT_IS)
+    content = usable_part(metadata.json_file, metadata.image_root, reading)
+    records = make_records(name, content, metadata.image_root)
     try:
         if metadata.get("sem_seg_root"):
             add_sem_seg(records, name, metadata.image_root, metadata.sem_seg_root)
@@ -79,14 +80,48 @@ def load_usable(name: str, report: Report) -> List[Dict]:
     return records
 
 
-def _load_annotations(name: str, json_file: str, image_root: str) -> List[Dict]:
-    """Load a json file as Detectron2 does; crowds become objects if the metadata says so."""
+def make_records(name: str, content: Content, image_root: str) -> List[Dict]:
+    """Make Detectron2's dicts of images, as its ``load_coco_json`` does without keypoints.
+
+    Args:
+        name: of the data set, whose metadata gets the names of the classes.
+        content: without errors.
+        image_root: the folder that the file names start from.
+
+    Returns:
+        a dict per image, in the order of their ids. The k-th category by its id is the class k.
+    """
     forget_classes(name)
-    records = load_coco_json(json_file, image_root, name)
-    if MetadataCatalog.get(name).get("crowds_are_objects"):
-        for annotation in (x for record in records for x in record["annotations"]):
-            annotation["iscrowd"] = 0
-    return records
+    categories = sorted(content["categories"], key=lambda x: x["id"])
+    classes = {x["id"]: k for k, x in enumerate(categories)}
+    MetadataCatalog.get(name).set(
+        thing_classes=[x["name"] for x in categories], thing_dataset_id_to_contiguous_id=classes
+    )
+    records = {
+        x["id"]: {
+            "file_name": os.path.join(image_root, x["file_name"]),
+            "height": x["height"],
+            "width": x["width"],
+            "image_id": x["id"],
+            "annotations": [],
+        }
+        for x in sorted(content["images"], key=lambda x: x["id"])
+    }
+    for annotation in usable_annotations(content):
+        record = records[annotation["image_id"]]
+        made = {
+            "iscrowd": annotation["iscrowd"],
+            "bbox": annotation["bbox"],
+            "bbox_mode": BoxMode.XYWH_ABS,
+            "category_id": classes[annotation["category_id"]],
+        }
+        segmentation = annotation.get("segmentation")
+        if segmentation:
+            is_rle = isinstance(segmentation, dict)
+            size = record["height"], record["width"]
+            made["segmentation"] = to_rle(segmentation, *size) if is_rle else segmentation
+        record["annotations"].append(made)
+    return list(records.values())
 
 
 def forget_classes(name: str) -> None:

@@ -20,6 +20,7 @@ from iopath.common.file_io import file_lock, get_cache_dir
 from pycocotools import mask as mask_util
 from tqdm import tqdm
 
+from ..content import AS_IT_IS
 from .loading import load
 
 THING_CLASSES = ("disk", "rectangle", "triangle", "star", "ring")
@@ -47,7 +48,7 @@ def register_all() -> None:
             thing_classes=list(THING_CLASSES),
             stuff_classes=list(THING_CLASSES + STUFF_CLASSES),
             evaluator_type="coco",
-            crowds_are_objects=None,
+            reading=AS_IT_IS,
             **files,
         )
 

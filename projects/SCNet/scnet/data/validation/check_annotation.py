@@ -3,7 +3,7 @@
 from typing import Any, Dict, List, Mapping, Optional, Set
 
 from .. import masks
-from ..coco_file import Id, is_id, kind_of_ids
+from ..coco_file import Id, cut, is_id, kind_of_ids
 from .report import Report
 
 LEFT_OUT = "It is left out."
@@ -32,14 +32,30 @@ class AnnotationCheck:
         self.reach = 0.0
         self._ids: Set[Id] = set()
 
-    def has_ids(self, annotation: Dict) -> bool:
+    def is_usable(self, annotation: Dict, image: Optional[Dict]) -> bool:
+        """Whether it can be trained on and evaluated; every mistake is reported.
+
+        Args:
+            annotation: from the file.
+            image: whose id it has; None if there is none.
+        """
+        checks = [self._has_ids(annotation), self._has_category(annotation, image)]
+        if image is not None:
+            checks += [
+                self._has_flags(annotation, image),
+                self._has_box(annotation, image),
+                self._has_mask(annotation, image),
+            ]
+        return all(checks)
+
+    def _has_ids(self, annotation: Dict) -> bool:
         """Whether it has an id of its own and the id of an image, known or not."""
         number, image = annotation.get("id"), annotation.get("image_id")
         if not is_id(number):
             self.report.error(
                 "annotation without id",
-                f"'{self.json_file}': annotation {str(annotation)[:200]} needs an 'id', integer "
-                "or text.",
+                f"'{self.json_file}': annotation {cut(annotation, 200)} needs an 'id', "
+                "integer or text.",
             )
             return False
         if number in self._ids:
@@ -47,55 +63,41 @@ class AnnotationCheck:
             return self._error("two annotations with one id", annotation, text)
         self._ids.add(number)
         if not is_id(image) or kind_of_ids([image]) != self._kind:
-            text = f"has the image_id {image!r}; it must be the {self._kind} 'id' of an image"
+            text = f"has the image_id {cut(image)}; it must be the {self._kind} 'id' of an image"
             return self._error("annotation without image_id", annotation, text)
         return True
 
-    def has_category(self, annotation: Dict, image: Optional[Dict]) -> bool:
-        """Whether its category is one of the classes; ``image`` is None if it is unknown."""
-        category = annotation.get("category_id")
-        if _find(self.classes, category) is None:
-            return self._error(
-                "unknown category",
-                annotation,
-                f"has category_id {category!r}, which is none of "
-                f"{list(self.classes)[:20]}. Correct it, or add the category",
-                image,
+    def _has_category(self, annotation: Dict, image: Optional[Dict]) -> bool:
+        """Whether its category is one of the classes."""
+        category, known = annotation.get("category_id"), list(self.classes)
+        if find(self.classes, category) is not None:
+            return True
+        if category is None:
+            text = f"has no category_id. Add it, one of {known[:20]}"
+        else:
+            text = (
+                f"has category_id {cut(category)}, which is none of {known[:20]}. Correct it, or "
+                "add the category"
             )
-        return True
+        return self._error("unknown category", annotation, text, image)
 
-    def is_usable(self, annotation: Dict, image: Dict) -> bool:
-        """Whether Detectron2 and pycocotools can read it."""
-        if not _find({0: True, 1: True}, annotation.get("iscrowd", 0)):
-            return self._error(
-                "iscrowd is neither 0 nor 1",
-                annotation,
-                f"has iscrowd {annotation['iscrowd']!r}; it must be 0 or 1",
-                image,
-            )
-        if annotation.get("ignore", 0) != 0:  # not even null
-            return self._error(
-                "'ignore' is set",
-                annotation,
-                "has 'ignore', which Detectron2 does not know. Set 'iscrowd' to 1 instead",
-                image,
-            )
-        keypoints = annotation.get("keypoints") or []  # not used, but Detectron2 reads them
-        if not isinstance(keypoints, list) or not all(map(masks.is_number, keypoints)):
-            return self._error(
-                "malformed keypoints",
-                annotation,
-                "has keypoints that are no list of numbers. Correct or remove them",
-                image,
-            )
+    def _has_flags(self, annotation: Dict, image: Dict) -> bool:
+        """Whether its iscrowd is 0 or 1, and no other value says to ignore it."""
+        fine = True
+        if not find({0: True, 1: True}, annotation.get("iscrowd", 0)):
+            text = f"has iscrowd {cut(annotation['iscrowd'])}; it must be 0 or 1"
+            fine = self._error("iscrowd is neither 0 nor 1", annotation, text, image)
+        if annotation.get("ignore"):
+            text = "has 'ignore', which is not known here. Set 'iscrowd' to 1 instead"
+            fine = self._error("'ignore' is set", annotation, text, image)
         area = annotation.get("area", 1)  # may be missing
         if not masks.is_number(area) or area <= 0:
             self.report.note(
                 "area that cannot be",
-                f"{self._where(annotation, image)} has the area {area!r}. Evaluation takes that of "
-                "its mask or box.",
+                f"{self._where(annotation, image)} has the area {cut(area)}. Evaluation takes "
+                "that of its mask or box.",
             )
-        return self._has_box(annotation, image) and self._has_mask(annotation, image)
+        return fine
 
     @staticmethod
     def is_left_out(annotation: Dict, image: Dict) -> bool:
@@ -109,7 +111,7 @@ class AnnotationCheck:
         """Whether its bbox is well formed; adds notes about odd ones."""
         box, kind = annotation.get("bbox"), "malformed box"
         if not isinstance(box, list) or len(box) != 4 or not all(map(masks.is_number, box)):
-            text = f"has the bbox {box!r}; it must be [x, y, width, height] in pixels"
+            text = f"has the bbox {cut(box)}; it must be [x, y, width, height] in pixels"
             return self._error(kind, annotation, text, image)
         x, y, width, height = box
         if width < 0 or height < 0:
@@ -176,6 +178,6 @@ def _is_outside(box: List[float], image: Dict) -> bool:
     return not inside or width == 0 or height == 0
 
 
-def _find(table: Mapping[Any, Any], key: Any) -> Any:
+def find(table: Mapping[Any, Any], key: Any) -> Any:
     """Look up an id; None if it is unknown, or no id at all, as json may hold anything."""
     return table.get(key) if is_id(key) else None

@@ -1,8 +1,8 @@
 """Checks of the categories of a COCO json file."""
 
-from typing import Dict, List
+from typing import Dict, List, Set
 
-from ..coco_file import Id, is_id, kind_of_ids
+from ..coco_file import Id, cut, is_id, kind_of_ids
 from .report import Report
 
 
@@ -22,13 +22,17 @@ def check_categories(categories: List[Dict], json_file: str, report: Report) -> 
     usable: Dict[Id, Dict] = {}
     names = set()
     if not categories:
-        report.error("no categories", f"{where} has no categories. Add the classes.")
+        report.error(
+            "no categories",
+            f"{where} has no categories. Add the classes. (VIA writes those that are options of an "
+            "attribute of the regions.)",
+        )
     for category in categories:
         number, name = category.get("id"), category.get("name")
         if not is_id(number) or not isinstance(name, str) or not name:
             report.error(
                 "category without id or name",
-                f"{where}: category {category} needs an 'id', integer or text, and a 'name'.",
+                f"{where}: category {cut(category)} needs an 'id', integer or text, and a 'name'.",
             )
         elif usable and kind_of_ids([number]) != kind_of_ids(usable):
             report.error(
@@ -58,3 +62,13 @@ def check_categories(categories: List[Dict], json_file: str, report: Report) -> 
             f"classes 0 to {len(ids) - 1} in training, and back in results.",
         )
     return [usable[number] for number in ids]
+
+
+def root_classes(categories: List[Dict]) -> Set[str]:
+    """Find the names of classes that are the "supercategory" of all other classes."""
+    names = set()
+    for category in categories:
+        others = [x.get("supercategory") for x in categories if x is not category]
+        if others and all(x == category["name"] for x in others):
+            names.add(category["name"])
+    return names

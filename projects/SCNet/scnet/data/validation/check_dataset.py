@@ -72,11 +72,10 @@ def check_datasets(
 
     classes = list(dict.fromkeys(x for s in summaries.values() for x in s.classes.values()))
     rows = [[x, *(s.objects[x] for s in summaries.values())] for x in classes]
-    lines += [
-        "",
-        tabulate(rows, ["objects of class", *sets], tablefmt="github", disable_numparse=[0]),
-        "",
-    ]
+    if rows:
+        head = ["objects of class", *sets]
+        lines += ["", tabulate(rows, head, tablefmt="github", disable_numparse=[0])]
+    lines.append("")
 
     sheets: Dict[str, List[Dict]] = {}
     seen: Dict[bytes, str] = {}

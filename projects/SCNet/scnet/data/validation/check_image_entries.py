@@ -4,7 +4,7 @@ import os
 from functools import cached_property
 from typing import Dict
 
-from ..coco_file import is_id
+from ..coco_file import cut, is_id
 from .report import Report
 
 
@@ -22,27 +22,28 @@ class ImageEntryCheck:
         self.json_file, self.image_root, self.report = json_file, image_root, report
 
     def is_usable(self, image: Dict) -> bool:
-        """Whether an entry has an id, a file name and a size."""
+        """Whether an entry has an id, a file name and a size; every mistake is reported."""
         name, where = image.get("file_name"), f"'{self.json_file}'"
+        fine = True
         if not isinstance(name, str) or not name:
+            fine, name = False, cut(image, 200)
             self.report.error(
-                "image without file_name", f"{where}: image {str(image)[:200]} has no 'file_name'."
+                "image without file_name", f"{where}: image {name} has no 'file_name'."
             )
-            return False
         if not is_id(image.get("id")):
+            fine = False
             self.report.error(
                 "image without id", f"{where}: image '{name}' needs an 'id', integer or text."
             )
-            return False
         for key in ("height", "width"):
             if type(image.get(key)) is not int or image[key] < 1:
+                fine = False
                 self.report.error(
                     "image without size",
                     f"{where}: image '{name}' needs its '{key}' in pixels, a whole number above 0, "
-                    f"not {image.get(key)!r}.",
+                    f"not {cut(image.get(key))}.",
                 )
-                return False
-        return True
+        return fine
 
     def exists(self, image: Dict) -> bool:
         """Whether there is a file for an entry that :meth:`is_usable`."""

@@ -4,11 +4,12 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Dict, List, Optional, Set
+from typing import Dict, List, Set
 
-from ..coco_file import Content, Id, kind_of_ids, read_coco_file
-from .check_annotation import LEFT_OUT, AnnotationCheck
-from .check_categories import check_categories
+from ..coco_file import Content, Id, kind_of_ids
+from ..content import AS_IT_IS, Reading, read_content
+from .check_annotation import LEFT_OUT, AnnotationCheck, find
+from .check_categories import check_categories, root_classes
 from .check_image_entries import ImageEntryCheck
 from .report import Report
 
@@ -61,9 +62,7 @@ class CocoSummary:
         )
 
 
-def check_json(
-    json_file: str, image_root: str, crowds_are_objects: Optional[bool] = None
-) -> CocoSummary:
+def check_json(json_file: str, image_root: str, reading: Reading = AS_IT_IS) -> CocoSummary:
     """Read a json file and look for everything that would make training fail or go wrong.
 
     A file that has not changed is not read again.
@@ -71,11 +70,10 @@ def check_json(
     Args:
         json_file: in COCO's format for instances.
         image_root: the folder that the file names in it start from.
-        crowds_are_objects: see DATASETS.CROWDS_ARE_OBJECTS.
+        reading: how the file is read.
 
     Raises:
-        ValueError: the file cannot be read, is no json, or is not in COCO's format as a whole;
-            everything else is in the summary's report.
+        ValueError: see :func:`read_content`; everything else is in the summary's report.
         FileNotFoundError: the file or the folder does not exist.
     """
     for path in (json_file, image_root):
@@ -87,23 +85,21 @@ def check_json(
         raise ValueError(f"'{json_file}' is a folder. It must be a json file in COCO's format.")
     state = os.stat(json_file)
     files = str(json_file), str(image_root)
-    return _check(*files, crowds_are_objects, state.st_mtime_ns, state.st_size)
+    return _check(*files, reading, state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=8)
-def _check(
-    json_file: str, image_root: str, crowds_are_objects: Optional[bool], mtime: int, size: int
-) -> CocoSummary:
+def _check(json_file: str, image_root: str, reading: Reading, mtime: int, size: int) -> CocoSummary:
     """Check a file in a certain state."""
-    return _Checker(json_file, image_root, crowds_are_objects).summary
+    return _Checker(json_file, image_root, reading).summary
 
 
-def usable_part(json_file: str, image_root: str) -> Content:
+def usable_part(json_file: str, image_root: str, reading: Reading = AS_IT_IS) -> Content:
     """Read a json file without the categories, images and annotations that have errors.
 
     Arguments and errors as for :func:`check_json`.
     """
-    return _Checker(json_file, image_root).usable
+    return _Checker(json_file, image_root, reading).usable
 
 
 class _Checker:
@@ -114,20 +110,21 @@ class _Checker:
         usable: its content without what has errors.
     """
 
-    def __init__(
-        self, json_file: str, image_root: str, crowds_are_objects: Optional[bool] = None
-    ) -> None:
+    def __init__(self, json_file: str, image_root: str, reading: Reading) -> None:
         self.json_file, self.image_root = json_file, image_root
-        self.crowds_are_objects = crowds_are_objects
         self.summary = CocoSummary(json_file)
         self.report = self.summary.report
         self.image_of: Dict[Id, Dict] = {}
-        content = read_coco_file(json_file)
+        content, notes = read_content(json_file, image_root, reading)
+        for note in notes:
+            self.report.note("read in another form", f"'{json_file}': {note}")
         self.usable: Content = {key: [] for key in content}
         self.categories(content["categories"])
         self.images(content["images"])
         if "annotations" in content:
             self.annotations(content["annotations"])
+            if reading.crowds_are_objects is None:
+                self.crowds()
 
     def categories(self, categories: List[Dict]) -> None:
         self.usable["categories"] = check_categories(categories, self.json_file, self.report)
@@ -167,11 +164,8 @@ class _Checker:
         with_objects: Set[Id] = set()
         check = AnnotationCheck(self.json_file, summary.classes, self.image_of, self.report)
         for annotation in annotations:
-            # Ids and class also where the image is unknown: pycocotools reads them all.
-            if not check.has_ids(annotation):
-                continue
-            image = self.image_of.get(annotation["image_id"])
-            if not check.has_category(annotation, image):
+            image = find(self.image_of, annotation.get("image_id"))
+            if not check.is_usable(annotation, image):
                 continue
             if image is None:
                 self.report.note(
@@ -180,11 +174,9 @@ class _Checker:
                     f"the id {annotation['image_id']}. {LEFT_OUT}",
                 )
                 continue
-            if not check.is_usable(annotation, image):
-                continue
             self.usable["annotations"].append(annotation)
             name = summary.classes[annotation["category_id"]]
-            if annotation.get("iscrowd", 0) and not self.crowds_are_objects:
+            if annotation.get("iscrowd", 0):
                 summary.crowds[name] += 1
                 continue
             if not check.is_left_out(annotation, image):
@@ -195,20 +187,21 @@ class _Checker:
                 summary.num_masks += 1
                 summary.num_rle += isinstance(annotation["segmentation"], dict)
         summary.num_empty_images = len(self.image_of) - len(with_objects)
-        if self.crowds_are_objects is None:
-            self.crowds()
         if summary.objects and check.reach <= 1 < max(map(_side, self.image_of.values())):
             self.report.error(
                 "boxes within one pixel",
                 f"'{self.json_file}': all boxes lie within the first pixel of their image. A bbox "
                 "is in pixels, not in parts of the image's width and height.",
             )
-        for name in summary.classes.values():
-            if name not in summary.objects:
-                self.report.note(
-                    "class without objects",
-                    f"'{self.json_file}': no object has the class '{name}'.",
+        roots = root_classes(self.usable["categories"]) - summary.crowds.keys()
+        for name in (x for x in summary.classes.values() if x not in summary.objects):
+            text = f"'{self.json_file}': no object has the class '{name}'."
+            if name in roots:
+                text += (
+                    " It is the 'supercategory' of all others, as in the files of Roboflow. Leave "
+                    f"it out with DATASETS.CLASSES_LEFT_OUT \"('{name}',)\"."
                 )
+            self.report.note("class without objects", text)
 
     def crowds(self) -> None:
         """Report crowds that must be objects, as CVAT writes masks that were painted."""

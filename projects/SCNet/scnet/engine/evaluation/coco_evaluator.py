@@ -6,6 +6,7 @@ from detectron2.evaluation import COCOEvaluator
 from detectron2.utils.logger import create_small_table
 from tabulate import tabulate
 
+from ...data.content import AS_IT_IS, read_content
 from . import faster_coco_eval
 from .ground_truth import GroundTruth
 
@@ -33,9 +34,10 @@ class SCNetCOCOEvaluator(COCOEvaluator):
         super().__init__(dataset_name, tasks, *args, use_fast_impl=fast_impl, **kwargs)
         self._use_fast_impl |= self._faster  # Detectron2's log then calls it unofficial
         if self._do_evaluation:
-            crowds_are_objects = bool(self._metadata.get("crowds_are_objects"))
-            self._coco_api = GroundTruth(self._coco_api.dataset, crowds_are_objects)
-            for note in self._coco_api.notes:
+            reading = self._metadata.get("reading", AS_IT_IS)
+            content, notes = read_content(self._metadata.json_file, reading=reading)
+            self._coco_api = GroundTruth(content)
+            for note in notes + self._coco_api.notes:
                 logger.warning(note)
 
     def _eval_predictions(self, predictions, img_ids=None):

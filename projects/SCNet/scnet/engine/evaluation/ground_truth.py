@@ -21,18 +21,14 @@ class GroundTruth(COCO):
         notes: what was changed, a sentence each.
     """
 
-    def __init__(self, content: Content, crowds_are_objects: bool = False) -> None:
-        """Bring the content of a COCO json file into this form.
-
-        Args:
-            content, crowds_are_objects: see :func:`clean_annotations`.
-        """
+    def __init__(self, content: Content) -> None:
+        """Bring the content of a COCO json file into this form; see :func:`clean_annotations`."""
         super().__init__()
         self.image_numbers, self.category_numbers = (
             {x: k for k, x in enumerate(sorted({x["id"] for x in content[part]}), start=1)}
             for part in ("images", "categories")
         )
-        annotations, self.notes = clean_annotations(content, crowds_are_objects)
+        annotations, self.notes = clean_annotations(content)
         self.dataset = {
             **content,
             "images": [{**x, "id": self.image_numbers[x["id"]]} for x in content["images"]],
