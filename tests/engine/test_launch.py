@@ -125,10 +125,11 @@ def started(tmp_path):
         process.kill()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 @pytest.mark.parametrize("status", [0, 3])
-def test_sigterm_reaches_the_workers_and_their_status_comes_back(started, tmp_path, status):
+def test_signals_reach_the_workers_and_their_status_comes_back(started, tmp_path, status, number):
     process = started(status)
-    os.kill(process.pid, signal.SIGTERM)
+    os.kill(process.pid, number)
     process.join(60)
     assert process.exitcode == status
     assert all((tmp_path / f"saved{rank}").exists() for rank in range(2))

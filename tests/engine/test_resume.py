@@ -126,30 +126,79 @@ def test_the_seed_alone_decides(make_trainer, key, values):
     assert all(x != losses[0] for x in losses[2:])
 
 
-class SendSigterm(HookBase):
-    def __init__(self, iteration):
-        self.iteration = iteration
+class SendSignal(HookBase):
+    def __init__(self, iteration, number):
+        self.iteration, self.number = iteration, number
 
     def before_step(self):
         if self.trainer.iter == self.iteration:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), self.number)
 
 
-def test_sigterm_ends_the_training_after_a_checkpoint(make_trainer, tmp_path, caplog):
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_signal_ends_the_training_after_a_checkpoint(make_trainer, tmp_path, caplog, name):
+    number = getattr(signal, name)
     whole = make_trainer(output="whole")
     whole.train()
-    handler = signal.getsignal(signal.SIGTERM)
+    handler = signal.getsignal(number)
     stopped = make_trainer()
-    stopped.register_hooks([SendSigterm(1)])
+    stopped.register_hooks([SendSignal(1, number)])
     stopped.train()
-    assert "Stopped by SIGTERM after iteration 1" in caplog.text
-    assert signal.getsignal(signal.SIGTERM) == handler
+    assert f"Stopped by {name} after iteration 1" in caplog.text
+    assert stopped.stopped_by == number and whole.stopped_by is None
+    assert signal.getsignal(number) == handler
     assert sorted(stopped.losses) == [0, 1]
     assert (tmp_path / "run/last_checkpoint").read_text() == "model_0000001.pth"
     goes_on = make_trainer(resume=True)
     goes_on.train()
     assert {**stopped.losses, **goes_on.losses} == whole.losses
     assert_equal(load(tmp_path / "run"), load(tmp_path / "whole"))
+
+
+def test_the_second_ctrl_c_ends_it_at_once(make_trainer, capsys):
+    class Twice(HookBase):
+        def before_step(self):
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+
+    trainer = make_trainer()
+    trainer.register_hooks([Twice()])
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert "Press Ctrl-C again" in capsys.readouterr().err
+    assert not trainer.losses
+
+
+@pytest.mark.parametrize("named", [None, "model_0000009.pth"])
+def test_the_newest_checkpoint_is_found_where_none_is_named(make_trainer, tmp_path, caplog, named):
+    """last_checkpoint is lost, or names a file that is."""
+    opts = ["SOLVER.CHECKPOINT_PERIOD", 1]
+    whole = make_trainer(*opts)
+    whole.train()
+    final = load(tmp_path / "run")
+    for lost in ("model_final.pth", "model_0000003.pth", "last_checkpoint"):
+        (tmp_path / "run" / lost).unlink()
+    if named:
+        (tmp_path / "run/last_checkpoint").write_text(named)
+    again = make_trainer(*opts, resume=True)
+    assert again.start_iter == 3 and "The newest checkpoint there is" in caplog.text
+    again.train()
+    assert again.losses == {3: whole.losses[3]}
+    assert_equal(load(tmp_path / "run"), final)
+    # Of two, the one with more iterations.
+    (tmp_path / "run/last_checkpoint").unlink()
+    assert again.checkpointer.get_checkpoint_file().endswith("model_final.pth")
+    final["iteration"] = 1
+    torch.save(final, tmp_path / "run/model_final.pth")
+    assert again.checkpointer.get_checkpoint_file().endswith("model_0000003.pth")
+
+
+@pytest.mark.parametrize("name", ["model_0000001.pth", "model_best.pth"])
+def test_any_checkpoint_makes_a_run(make_trainer, tmp_path, name):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_bytes(b"not to be written over")
+    with pytest.raises(FileExistsError, match=f"holds a run already .{name}."):
+        make_trainer()
 
 
 def test_a_checkpoint_without_averages_cannot_go_on_with_them(make_trainer, tmp_path):

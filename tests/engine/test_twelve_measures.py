@@ -138,7 +138,6 @@ def make_case(seed, kinds, crowded):
                 "annotations": annotations,
             }
         )
-    rng.shuffle(contents[1]["annotations"])
     return contents, [(*x, float(score)) for x, score in zip(detections, scores)]
 
 

@@ -4,7 +4,8 @@ import os
 import sys
 from argparse import REMAINDER, ArgumentParser, RawDescriptionHelpFormatter
 from contextlib import contextmanager
-from typing import Iterator, Optional, Type
+from functools import wraps
+from typing import Callable, Iterator, Optional, Type
 
 INPUTS = "images, folders of images, patterns such as 'a/*.jpg', names of registered data sets"
 
@@ -56,6 +57,20 @@ def add_drawing_arguments(
 def add_opts(parser: ArgumentParser, text: str = "KEY VALUE pairs for the config, last") -> None:
     """Add --opts, which takes all that follows."""
     parser.add_argument("--opts", nargs=REMAINDER, default=[], help=text)
+
+
+def ends_on_ctrl_c(main: Callable[[], None]) -> Callable[[], None]:
+    """Let Ctrl-C end a tool with one sentence and the exit status 130."""
+
+    @wraps(main)
+    def wrapper() -> None:
+        try:
+            main()
+        except KeyboardInterrupt:
+            print(f"\n{os.path.basename(sys.argv[0])}: ended by Ctrl-C.", file=sys.stderr)
+            sys.exit(130)
+
+    return wrapper
 
 
 @contextmanager

@@ -9,7 +9,7 @@ is given; the low scores of random weights let as many detections through as the
 
 from argparse import Namespace
 
-from scnet_tools.arguments import add_opts, make_parser, mistakes_in_one_line
+from scnet_tools.arguments import add_opts, ends_on_ctrl_c, make_parser, mistakes_in_one_line
 
 
 def parse_args() -> Namespace:
@@ -33,6 +33,7 @@ def parse_args() -> Namespace:
     return parser.parse_args()
 
 
+@ends_on_ctrl_c
 def main() -> None:
     given = {name: value for name, value in vars(parse_args()).items() if value is not None}
     from scnet.inference.benchmark import Settings, benchmark

@@ -12,7 +12,12 @@ fail or learn something wrong.
 import sys
 from argparse import REMAINDER, Namespace
 
-from scnet_tools.arguments import add_data_arguments, make_parser, mistakes_in_one_line
+from scnet_tools.arguments import (
+    add_data_arguments,
+    ends_on_ctrl_c,
+    make_parser,
+    mistakes_in_one_line,
+)
 
 
 def parse_args() -> Namespace:
@@ -27,6 +32,7 @@ def parse_args() -> Namespace:
     return parser.parse_args()
 
 
+@ends_on_ctrl_c
 def main() -> None:
     args = parse_args()
     from scnet.config import get_config_file, read_cfg

@@ -10,7 +10,12 @@ of detections. Images of a data set with annotations have the ground truth as th
 
 from argparse import Namespace
 
-from scnet_tools.arguments import add_drawing_arguments, make_parser, mistakes_in_one_line
+from scnet_tools.arguments import (
+    add_drawing_arguments,
+    ends_on_ctrl_c,
+    make_parser,
+    mistakes_in_one_line,
+)
 
 
 def parse_args() -> Namespace:
@@ -27,6 +32,7 @@ def parse_args() -> Namespace:
     return parser.parse_args()
 
 
+@ends_on_ctrl_c
 def main() -> None:
     args = parse_args()
     from scnet.inference.comparison import compare_models

@@ -7,7 +7,7 @@ python projects/SCNet/tools/convert_mmdet_checkpoint.py SRC DST
 import os
 from argparse import Namespace
 
-from scnet_tools.arguments import make_parser, mistakes_in_one_line
+from scnet_tools.arguments import ends_on_ctrl_c, make_parser, mistakes_in_one_line
 
 
 def parse_args() -> Namespace:
@@ -20,6 +20,7 @@ def parse_args() -> Namespace:
     return parser.parse_args()
 
 
+@ends_on_ctrl_c
 def main() -> None:
     args = parse_args()
     import torch

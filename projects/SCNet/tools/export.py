@@ -10,7 +10,7 @@ docs/export.md says what goes in and comes out, and how to run the file.
 import os
 from argparse import Namespace
 
-from scnet_tools.arguments import add_opts, make_parser, mistakes_in_one_line
+from scnet_tools.arguments import add_opts, ends_on_ctrl_c, make_parser, mistakes_in_one_line
 
 ENDINGS = {"onnx": ".onnx", "torchscript": ".ts"}  # by format
 
@@ -104,6 +104,7 @@ def export(args: Namespace) -> None:
     )
 
 
+@ends_on_ctrl_c
 def main() -> None:
     args = parse_args()
     with mistakes_in_one_line(ImportError):  # of the extra "export"

@@ -16,7 +16,7 @@ rest where samples are few; it is left out unless it is asked for.
 from argparse import Namespace
 from pathlib import Path
 
-from scnet_tools.arguments import add_opts, make_parser, mistakes_in_one_line
+from scnet_tools.arguments import add_opts, ends_on_ctrl_c, make_parser, mistakes_in_one_line
 
 
 def parse_args() -> Namespace:
@@ -31,6 +31,7 @@ def parse_args() -> Namespace:
     return parser.parse_args()
 
 
+@ends_on_ctrl_c
 def main() -> None:
     args = parse_args()
     from scnet.config import read_cfg

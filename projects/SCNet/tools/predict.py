@@ -17,7 +17,13 @@ import os
 import sys
 from argparse import Namespace
 
-from scnet_tools.arguments import INPUTS, add_drawing_arguments, make_parser, mistakes_in_one_line
+from scnet_tools.arguments import (
+    INPUTS,
+    add_drawing_arguments,
+    ends_on_ctrl_c,
+    make_parser,
+    mistakes_in_one_line,
+)
 
 
 def parse_args() -> Namespace:
@@ -106,6 +112,7 @@ def make_predictor(args: Namespace, lowest: float):
     )
 
 
+@ends_on_ctrl_c
 def main() -> None:
     args = parse_args()
     from scnet.inference.predict_files import predict_files

@@ -11,7 +11,7 @@ again. To train rows on several machines, give each some of the --rows and the s
 
 from argparse import Namespace
 
-from scnet_tools.arguments import add_opts, make_parser, mistakes_in_one_line
+from scnet_tools.arguments import add_opts, ends_on_ctrl_c, make_parser, mistakes_in_one_line
 from scnet_tools.paper_tables import TABLES
 
 
@@ -43,6 +43,7 @@ def parse_args() -> Namespace:
     return parser.parse_args()
 
 
+@ends_on_ctrl_c
 def main() -> None:
     args = parse_args()
     from scnet_tools.paper_runs import reproduce

@@ -8,10 +8,16 @@ python train_net.py --eval-only --config-file ... MODEL.WEIGHTS path/to/model.pt
 """
 
 import os
+import signal
 import sys
 from argparse import REMAINDER, ArgumentParser, Namespace
 
-from scnet_tools.arguments import add_data_arguments, make_parser, mistakes_in_one_line
+from scnet_tools.arguments import (
+    add_data_arguments,
+    ends_on_ctrl_c,
+    make_parser,
+    mistakes_in_one_line,
+)
 
 
 def argument_parser() -> ArgumentParser:
@@ -51,9 +57,13 @@ def train(args: Namespace):
             results.update(Trainer.test_with_TTA(cfg, model))
         return results
     with mistakes_in_one_line(FloatingPointError):  # the log has the traceback
-        return trainer.train()
+        results = trainer.train()
+    if trainer.stopped_by == signal.SIGINT:
+        sys.exit(128 + signal.SIGINT)  # as if it had not been handled
+    return results
 
 
+@ends_on_ctrl_c
 def main() -> None:
     args = argument_parser().parse_args()
     from scnet.engine import launch

@@ -1,6 +1,9 @@
 """Saving checkpoints that are whole or not there, and loading weights with a report."""
 
 import os
+import re
+from glob import escape as glob_escape
+from glob import glob
 from typing import Any, Dict, List, Optional
 
 import torch
@@ -90,6 +93,37 @@ class SCNetCheckpointer(DetectionCheckpointer):
         rename_durably(path, os.path.join(self.save_dir, name))
         if name != f"{BEST}.pth":
             write_durably(os.path.join(self.save_dir, "last_checkpoint"), name)
+
+    def has_checkpoint(self) -> bool:
+        return bool(self.get_checkpoint_file())
+
+    def get_checkpoint_file(self) -> str:
+        """Find the checkpoint that a training goes on from.
+
+        Returns:
+            the path of the one that ``last_checkpoint`` names. If that is lost, or names a file
+            that is not there: of the newest checkpoint, if there is one; else "".
+
+        Raises:
+            ValueError: ``model_final.pth`` has to be read to find the newest, and is damaged.
+        """
+        named = super().get_checkpoint_file() if super().has_checkpoint() else ""
+        if named and os.path.isfile(named):
+            return named
+        found = self._newest()
+        if found:
+            lost = f"'{named}', which last_checkpoint names," if named else "'last_checkpoint'"
+            self.logger.warning(f"{lost} is missing. The newest checkpoint there is '{found}'.")
+        return found or named
+
+    def _newest(self) -> str:
+        """Find the checkpoint with the most iterations in the folder; "" if there is none."""
+        numbered = sorted(glob(os.path.join(glob_escape(self.save_dir), "model_[0-9]*.pth")))
+        final = os.path.join(self.save_dir, "model_final.pth")
+        if not os.path.isfile(final):
+            return numbered[-1] if numbered else ""
+        last = int(re.findall(r"\d+", os.path.basename(numbered[-1]))[0]) if numbered else -1
+        return final if self._torch_load(final).get("iteration", -1) >= last else numbered[-1]
 
     def load(self, path: str, checkpointables: Optional[List[str]] = None) -> Dict[str, Any]:
         """Load a file; see :meth:`fvcore.common.checkpoint.Checkpointer.load`.

@@ -12,7 +12,7 @@ from detectron2.utils.env import seed_all_rng
 from torch.utils.data import DataLoader, Dataset
 
 from ..seeding import SAMPLE, seed_for
-from .workers import outlive_sigterm
+from .workers import outlive_signals
 
 
 class TrainLoader:
@@ -63,7 +63,7 @@ class TrainLoader:
                 batch_sampler=islice(batches, self.first, None),
                 num_workers=cfg.DATALOADER.NUM_WORKERS,
                 collate_fn=trivial_batch_collator,
-                worker_init_fn=outlive_sigterm,
+                worker_init_fn=outlive_signals,
             )
         )
 

@@ -40,7 +40,7 @@ def launch(main: Callable[[Namespace], object], args: Namespace) -> None:
     elif args.num_gpus * args.num_machines <= 1:
         main(args)
     else:
-        with workers_get_sigterm(), workers_status():
+        with workers_get_signals(), workers_status():
             spawn(
                 main,
                 args.num_gpus,
@@ -99,11 +99,11 @@ def check_arguments(args: Namespace) -> None:
 
 
 @contextmanager
-def workers_get_sigterm():
-    """Within it, SIGTERM for this process goes to its child processes, which save their state.
+def workers_get_signals():
+    """Within it, a signal for this process lets its child processes save their state and end.
 
-    Without children it ends this process. Those that are still starting end at once; then
-    ``spawn`` ends the others.
+    They get SIGTERM; from Ctrl-C in a terminal they know by themselves. Without children it ends
+    this process. Those that are still starting end at once; then ``spawn`` ends the others.
     """
 
     def hand_on(number, frame):
@@ -113,11 +113,13 @@ def workers_get_sigterm():
         for worker in workers:
             worker.terminate()  # sends SIGTERM
 
-    before = signal.signal(signal.SIGTERM, hand_on)
+    names = [name for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name)]
+    before = {name: signal.signal(getattr(signal, name), hand_on) for name in names}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 @contextmanager

@@ -11,9 +11,16 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 from ..config import read_cfg
+from .run_lock import lock_run
 
 # What a run leaves behind. A log alone does not make a run: a mistyped command writes one too.
-TRACES = ("last_checkpoint", "metrics.json", "model_final.pth")
+TRACES = (
+    "last_checkpoint",
+    "metrics.json",
+    "model_final.pth",
+    "model_best.pth",
+    "model_[0-9]*.pth",
+)
 CONFIG = "config.yaml"
 FORMER_CONFIG = "config.yaml.former"
 
@@ -39,21 +46,28 @@ def prepare_output_dir(cfg: CfgNode, resume: bool) -> List[str]:
         what changes for a run that goes on; see :func:`check_former_config`.
 
     Raises:
-        FileExistsError: the folder holds a run, and ``resume`` is False; or the run has another
-            model or optimizer.
+        FileExistsError: another process trains there; the folder holds a run, and ``resume`` is
+            False; or the run has another model or optimizer.
         OSError: the folder cannot be written to.
     """
+    in_use = ""
     if comm.is_main_process():
-        recover_config(cfg.OUTPUT_DIR)
-    comm.synchronize()
+        make_folder(cfg.OUTPUT_DIR)
+        try:
+            lock_run(cfg.OUTPUT_DIR)
+        except FileExistsError as error:
+            in_use = str(error)
+        else:
+            recover_config(cfg.OUTPUT_DIR)
+    in_use = comm.all_gather(in_use)[0]
+    if in_use:
+        raise FileExistsError(in_use)
     changes = []
     if not resume:
         refuse_to_overwrite(cfg.OUTPUT_DIR)
     else:
         changes = check_former_config(cfg)
     comm.synchronize()  # no process may create files before all have looked
-    if comm.is_main_process():
-        make_folder(cfg.OUTPUT_DIR)
     return changes
 
 
@@ -66,7 +80,7 @@ def refuse_to_overwrite(folder: str) -> None:
     found = traces_of_a_run(folder)
     if found:
         raise FileExistsError(
-            f"OUTPUT_DIR '{folder}' holds a run already ({', '.join(found)}). Continue it with "
+            f"OUTPUT_DIR '{folder}' holds a run already ({', '.join(found[:3])}). Continue it with "
             "--resume, or choose another directory: OUTPUT_DIR path/to/dir."
         )
 
@@ -93,15 +107,16 @@ def check_former_config(cfg: CfgNode) -> List[str]:
             "OUTPUT_DIR."
         )
     changes.pop("SEED", None)
-    if Path(cfg.OUTPUT_DIR, "last_checkpoint").exists() and "MODEL.WEIGHTS" in changes:
+    goes_on = any(name != "metrics.json" for name in traces_of_a_run(cfg.OUTPUT_DIR))
+    if goes_on and "MODEL.WEIGHTS" in changes:
         changes["MODEL.WEIGHTS"] += " (not used: the run goes on from its last checkpoint)"
     return [f"{key} {change}" for key, change in changes.items()]
 
 
 def traces_of_a_run(folder: str) -> List[str]:
     """List the files that a run has left in a folder; one that never began leaves empty ones."""
-    paths = [Path(folder, name) for name in TRACES]
-    return [path.name for path in paths if path.exists() and path.stat().st_size]
+    paths = (path for name in TRACES for path in sorted(Path(folder).glob(name)))
+    return [path.name for path in paths if path.stat().st_size]
 
 
 def changed_keys(before: CfgNode, after: CfgNode) -> Dict[str, str]:

@@ -13,6 +13,8 @@ import detectron2
 import torch
 import torchvision
 
+from .json_lines import drop_half_line
+
 NAME = "runs.jsonl"
 PACKAGE = Path(__file__).parents[1]
 PACKAGES = ("fvcore", "iopath", "numpy", "opencv-python", "opencv-python-headless", "pycocotools")
@@ -33,7 +35,9 @@ def save_record(folder: str, **more) -> None:
         "git": git_state(PACKAGE),
         **more,
     }
-    with open(os.path.join(folder, NAME), "a") as f:
+    path = os.path.join(folder, NAME)
+    drop_half_line(path)
+    with open(path, "a") as f:
         f.write(json.dumps(record) + "\n")
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import weakref
 from functools import partial
 from typing import Any, Dict, Optional
@@ -24,7 +25,7 @@ from ..data.config_from_data import semantic_classes
 from ..data.datasets.catalog import set_reading, thing_classes
 from ..data.datasets.class_names import check_num_classes
 from ..data.train_loader import TrainLoader
-from ..data.workers import outlive_sigterm
+from ..data.workers import outlive_signals
 from ..modeling.class_metadata import make_metadata
 from ..modeling.test_time_augmentation import SCNetWithTTA
 from ..seeding import BUILD, seed_for
@@ -37,9 +38,11 @@ from .hooks.ema import ExponentialMovingAverage
 from .hooks.peak_memory import PeakMemory
 from .hooks.stop import StopOnSignal, StopTraining
 from .hooks.training_pictures import TrainingPictures
+from .json_lines import drop_half_line
 from .output_dir import CONFIG, make_folder, refuse_to_overwrite
 from .provenance import save_record
 from .resume import name_parameters
+from .run_lock import lock_run, unlock_run
 from .schedule import describe_schedule
 from .start_checks import check_cfg
 from .step import StepTrainer
@@ -59,7 +62,10 @@ class Trainer(DefaultTrainer):
         trained: the model that is trained, without the wrapper of distributed training.
         ema: the moving average of its weights, or None.
         result: the model to use: the averaged one if there is one, else the trained one.
+        stopped_by: the signal that has ended the training, or None.
     """
+
+    stopped_by: Optional[signal.Signals] = None
 
     def __init__(self, cfg: CfgNode):
         """
@@ -67,6 +73,7 @@ class Trainer(DefaultTrainer):
             cfg: its OUTPUT_DIR is made if need be, and gets the config.
 
         Raises:
+            FileExistsError: another process trains in OUTPUT_DIR.
             OSError: checkpoints cannot be written to OUTPUT_DIR.
             ValueError: the config asks for what cannot be.
         """
@@ -76,6 +83,8 @@ class Trainer(DefaultTrainer):
             setup_logger()
         if comm.is_main_process():
             make_folder(cfg.OUTPUT_DIR)
+            lock_run(cfg.OUTPUT_DIR)
+            drop_half_line(os.path.join(cfg.OUTPUT_DIR, "metrics.json"))
         written, cfg = cfg, self.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
         self.max_iter = cfg.SOLVER.MAX_ITER
@@ -223,9 +232,11 @@ class Trainer(DefaultTrainer):
             return super().train()
         except StopTraining as reason:
             logger.warning(str(reason))
+            self.stopped_by = reason.signal
             return None
         finally:
             step.end_loading()
+            unlock_run(self.cfg.OUTPUT_DIR)
 
     @classmethod
     def build_optimizer(cls, cfg, model):
@@ -283,7 +294,7 @@ class Trainer(DefaultTrainer):
         """
         mapper = SCNetDatasetMapper(cfg, False)
         loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)
-        loader.worker_init_fn = outlive_sigterm
+        loader.worker_init_fn = outlive_signals
         check_num_classes(cfg, dataset_name, thing_classes(dataset_name))
         return loader
 

@@ -1,22 +1,37 @@
 """Ending the training before its last iteration, in good order."""
 
 import signal
+import sys
 import threading
+from typing import Any, Dict, Optional
 
 import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
+# SIGTERM: a cluster takes the machine back; SIGHUP: the terminal is closed; SIGINT: Ctrl-C.
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name)
+]
+
 
 class StopTraining(BaseException):
-    """Ends the training loop. It is not an error, so it is not an ``Exception``."""
+    """Ends the training loop. It is not an error, so it is not an ``Exception``.
+
+    Attributes:
+        signal: that ended it, or None.
+    """
+
+    def __init__(self, reason: str, number: Optional[signal.Signals] = None):
+        super().__init__(reason)
+        self.signal = number
 
 
 class StopOnSignal(HookBase):
-    """Lets SIGTERM, with which clusters take a machine back, end the training after its step.
+    """Lets a signal end the training after its step; see :data:`SIGNALS`.
 
     A checkpoint is written first; ``--resume`` goes on with the next step. All processes stop
-    together, whichever got the signal.
+    together, whichever got the signal. A second Ctrl-C ends the process at once.
     """
 
     def __init__(self, checkpointer):
@@ -25,42 +40,56 @@ class StopOnSignal(HookBase):
             checkpointer: writes the checkpoint that the training goes on from.
         """
         self.checkpointer = checkpointer
-        self.received = False
-        self.previous = None
+        self.received: Optional[signal.Signals] = None
+        self.previous: Dict[signal.Signals, Any] = {}
 
     def before_train(self) -> None:
         if threading.current_thread() is threading.main_thread():  # others may not handle signals
-            self.previous = signal.signal(signal.SIGTERM, self._receive)
+            self.previous = {x: signal.signal(x, self._receive) for x in SIGNALS}
 
     def _receive(self, number, frame) -> None:
-        self.received = True
+        if number == signal.SIGINT and self.received == signal.SIGINT:
+            raise KeyboardInterrupt
+        if self.received != signal.SIGINT:  # of Ctrl-C other processes may tell by SIGTERM
+            self.received = signal.Signals(number)
+        if number == signal.SIGINT and comm.is_main_process():
+            print(
+                "\nThe training ends after this step, with a checkpoint. Press Ctrl-C again to end "
+                "it at once.",
+                file=sys.stderr,
+            )
 
     def after_step(self) -> None:
-        """Stop if the signal has come.
+        """Stop if a signal has come.
 
         Raises:
             StopTraining: a process got the signal.
         """
-        if not in_any_process(self.received, self.trainer.model):
+        number = largest_of_all(self.received or 0, self.trainer.model)
+        if not number:
             return
         iteration = self.trainer.iter
         self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
-        raise StopTraining(f"Stopped by SIGTERM after iteration {iteration}. Go on with --resume.")
+        name = signal.Signals(number).name
+        raise StopTraining(
+            f"Stopped by {name} after iteration {iteration}. Go on with --resume.",
+            signal.Signals(number),
+        )
 
     def after_train(self) -> None:
-        if self.previous is not None:
-            signal.signal(signal.SIGTERM, self.previous)
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
 
 
-def in_any_process(flag: bool, model: torch.nn.Module) -> bool:
-    """Say whether the flag is set in one of the processes; each has to call this.
+def largest_of_all(number: int, model: torch.nn.Module) -> int:
+    """Find the largest number that one of the processes has; each has to call this.
 
     Args:
-        flag: of this process.
+        number: of this process.
         model: is on the device whose tensors the processes can exchange.
     """
     if comm.get_world_size() == 1:
-        return flag
-    shared = torch.tensor(float(flag), device=next(model.parameters()).device)
+        return number
+    shared = torch.tensor(float(number), device=next(model.parameters()).device)
     torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
-    return bool(shared)
+    return int(shared)
