@@ -96,6 +96,21 @@ def test_without_detectron2_it_says_how_to_install_it():
 
 
 @pytest.mark.slow
+def test_without_opencv_it_says_how_to_install_it(tmp_path):
+    """Where there is none, and where it lacks a library of the system, as on a server."""
+    missing = "ModuleNotFoundError", "No module named 'cv2'"
+    broken = "ImportError", "libGL.so.1: cannot open shared object file"
+    for kind, reason in (missing, broken):
+        (tmp_path / "cv2.py").write_text(f"raise {kind}({reason!r})")
+        code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import scnet"
+        result = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
+        last = result.stderr.splitlines()[-1]
+        assert last.startswith("ImportError: scnet needs OpenCV") and reason in last
+        assert "pip uninstall opencv-python opencv-python-headless" in last
+        assert "pip install opencv-python-headless" in last
+
+
+@pytest.mark.slow
 def test_another_missing_package_is_named_as_it_is():
     code = "import sys; sys.modules['fvcore'] = None; import scnet"
     result = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)

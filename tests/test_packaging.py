@@ -1,12 +1,15 @@
 """What is installed: the package, its configs and its tools, from wherever it comes."""
 
 import configparser
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
 import zipfile
+from email.parser import Parser
 from pathlib import Path
 
 import cv2
@@ -100,6 +103,33 @@ def test_a_wheel_carries_package_configs_and_tools(wheel):
     tools = {t.stem for t in (PROJECT / "tools").glob("*.py") if "__main__" in t.read_text()}
     commands = set(entry_points["console_scripts"].values())
     assert commands == {f"scnet_tools.{tool}:main" for tool in tools}
+
+
+def test_the_documented_installation_leaves_the_opencv_that_is_there(wheel, tmp_path):
+    """pip would put opencv-python over opencv-python-headless, and cv2 would need a display."""
+    documents = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
+    commands = "".join(document.read_text() for document in documents)
+    extras = set(re.findall(r"pip install -e '?\.(?:\[(\w+)\])?", commands))
+    with zipfile.ZipFile(wheel) as archive:
+        info = f"detectron2_scnet-{scnet.__version__}.dist-info"
+        metadata = Parser().parsestr(archive.read(f"{info}/METADATA").decode())
+    assert extras == {"", *metadata.get_all("Provides-Extra")}
+    required = metadata.get_all("Requires-Dist")
+    assert required and not [name for name in required if "opencv" in name]
+
+    report = tmp_path / "report.json"
+    options = ["--quiet", "--dry-run", "--no-index", "--report", report]
+    for extra in sorted(extras - {"wandb"}):  # what `make env` has; "" is none
+        call(
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            *options,
+            f"{wheel}[{extra}]" if extra else wheel,
+        )
+        installed = json.loads(report.read_text())["install"]
+        assert {x["metadata"]["name"] for x in installed} <= {"detectron2-scnet"}
 
 
 def test_an_installed_wheel_predicts_from_another_folder(wheel, model, tmp_path):

@@ -5,6 +5,20 @@ Importing this package registers its models and data sets with Detectron2.
 
 import sys
 import warnings
+from importlib.util import find_spec
+
+# Before Detectron2, which imports it, too; but where both are missing, Detectron2 is named.
+if find_spec("detectron2"):
+    try:
+        import cv2
+    except ImportError as error:  # there is none, or it needs a library of the system
+        raise ImportError(
+            "scnet needs OpenCV, which cannot be imported in this Python "
+            f"({sys.executable}): {error}. Run python -m pip uninstall opencv-python "
+            "opencv-python-headless, then python -m pip install opencv-python-headless, or "
+            "opencv-python if OpenCV is to open windows.",
+            name="cv2",
+        ) from error
 
 # Detectron2 and fvcore compile losses with TorchScript when they are imported, and PyTorch warns
 # everyone who imports them that TorchScript is deprecated.

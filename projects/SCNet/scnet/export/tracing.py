@@ -48,6 +48,7 @@ def detect(model: SCNet, image: Tensor) -> Tuple[Tensor, ...]:
         mask_probabilities (R, M, M), which they are made of, each within its box.
     """
     (found,) = model.inference([{"image": image}], do_postprocess=False)
+    # Without the box that stands for none, too: scnet.modeling.at_least_one.
     found = found[found.pred_boxes.nonempty()]
     boxes = found.pred_boxes.tensor
     if not found.has("pred_masks"):

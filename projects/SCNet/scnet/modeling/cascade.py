@@ -15,6 +15,7 @@ from detectron2.structures import Boxes, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 
+from .at_least_one import at_least_one
 from .box_regression import ClampedBox2BoxTransform
 from .class_wise_nms import traceable_fast_rcnn_inference
 from .mask_targets import MatchedMasks
@@ -132,6 +133,8 @@ class BoxCascade(CascadeROIHeads):
         """
         maps = [features[name] for name in self.box_in_features]
         image_sizes = [p.image_size for p in proposals]
+        if torch.jit.is_tracing():
+            proposals = [at_least_one(p) for p in proposals]
         boxes = [p.proposal_boxes.tensor for p in proposals]
         stages = []
         for k in range(self.num_cascade_stages):
@@ -228,7 +231,8 @@ class BoxCascade(CascadeROIHeads):
         )
         if torch.jit.is_tracing():
             images = zip(boxes, scores, image_sizes)
-            return [traceable_fast_rcnn_inference(*image, *limits) for image in images]
+            found = [traceable_fast_rcnn_inference(*image, *limits) for image in images]
+            return [at_least_one(each) for each in found]
         instances, _ = fast_rcnn_inference(boxes, scores, image_sizes, *limits)
         return instances
 
