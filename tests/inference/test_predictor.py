@@ -184,11 +184,26 @@ def test_augmentation_of_the_config_is_used(weights, images, tiny_cfg):
     assert_same(predictor(images[0]), expected["instances"])
 
 
+def test_files_and_images_of_pillow_may_have_as_many_pixels_as_the_config_says(
+    weights, images, tiny_cfg, tmp_path
+):
+    path, (height, width) = str(tmp_path / "a.tif"), images[0].shape[:2]
+    Image.fromarray(images[0]).save(path)
+    tiny_cfg.INPUT.MAX_PIXELS = height * width
+    for given in (path, Image.open(path)):
+        assert Predictor(weights, tiny_cfg)(given).image_size == (height, width)
+    tiny_cfg.INPUT.MAX_PIXELS = height * width - 2
+    for given in (path, Image.open(path)):
+        with pytest.raises(ValueError, match="INPUT.MAX_PIXELS"):
+            Predictor(weights, tiny_cfg)(given)
+
+
 def test_another_backend_is_chosen_by_the_ending(monkeypatch, images):
     """It gets what it needs, and its detections are chosen from as those of PyTorch."""
 
     class Backend:
         names = NAMES
+        max_pixels = 100
 
         def __init__(self, *args):
             self.args = args

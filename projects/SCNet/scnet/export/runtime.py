@@ -31,7 +31,8 @@ class ExportedModel:
     Attributes:
         metadata: "class_names"; "input_format", the order of the channels, "RGB" or "BGR";
             "min_size_test" and "max_size_test", to which images are resized (INPUT.MIN_SIZE_TEST
-            and INPUT.MAX_SIZE_TEST); "outputs", names of the outputs.
+            and INPUT.MAX_SIZE_TEST); "max_pixels", INPUT.MAX_PIXELS; "outputs", names of the
+            outputs.
     """
 
     def __init__(self, run: Callable[[Tensor, List[str]], List[Tensor]], metadata: Dict):

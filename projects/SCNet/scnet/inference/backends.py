@@ -14,9 +14,11 @@ class Backend(Protocol):
 
     Attributes:
         names: of the classes.
+        max_pixels: that an image file may have, INPUT.MAX_PIXELS.
     """
 
     names: List[str]
+    max_pixels: int
 
     def __call__(self, images: List[np.ndarray]) -> List[Instances]:
         """Find the objects.

@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from .. import visualization
 from ..config import read_cfg
-from ..data import read_image
 from ..overwrite import refuse_to_replace
 from .inputs import find_images
 from .predictor import Predictor
@@ -100,7 +99,8 @@ def compare_models(
         raise ValueError("--limit must be 1 or more.")
     predictors, names = read_models(models, opts, threshold)
     first = models[0][0]
-    images = find_images(sources)
+    max_pixels = min(predictor.backend.max_pixels for predictor in predictors.values())
+    images = find_images(sources, max_pixels)
     annotated = {i.dataset for i in images if i.record and i.record.get("annotations")}
     for dataset in annotated:
         classes = MetadataCatalog.get(dataset).thing_classes
@@ -113,13 +113,14 @@ def compare_models(
 
     rows = []
     for image in tqdm(images, desc="Comparing", unit="image"):
-        pixels = read_image(image.file_name)
+        [frame] = image.frames()
+        pixels = frame.pixels
         panels, detections = [], {}
         if image.record and image.dataset in annotated:
             truth = visualization.draw_ground_truth(pixels, image.record, names)
             panels.append(visualization.add_caption("ground truth", truth))
         for name, predictor in predictors.items():
-            instances = predictor(image.file_name)
+            instances = predictor(frame)
             drawn = visualization.draw_detections(pixels, instances, names)
             panels.append(visualization.add_caption(name, drawn))
             detections[name] = len(instances)

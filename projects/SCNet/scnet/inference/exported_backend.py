@@ -7,6 +7,7 @@ import torch
 from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.structures import Instances
 
+from ..config import MAX_PIXELS
 from ..export.runtime import load_exported
 from .pytorch_backend import Config
 
@@ -39,6 +40,7 @@ class ExportedBackend:
         self.model = load_exported(weights)
         metadata = self.model.metadata
         self.names = metadata["class_names"]
+        self.max_pixels = metadata.get("max_pixels", MAX_PIXELS)  # files of version 0.1 say none
         self.resize = ResizeShortestEdge(metadata["min_size_test"], metadata["max_size_test"])
 
     def __call__(self, images: List[np.ndarray]) -> List[Instances]:

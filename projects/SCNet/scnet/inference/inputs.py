@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from detectron2.data import DatasetCatalog
 
+from ..config import MAX_PIXELS
 from ..data import read_image
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -47,12 +48,14 @@ class InputImage:
         picture: path of its picture within the output folder.
         dataset: name of the data set that the image belongs to; None if it belongs to none.
         record: Detectron2's dict of the image in that data set.
+        max_pixels: INPUT.MAX_PIXELS of the model that it is for.
     """
 
     file_name: str
     picture: str
     dataset: Optional[str] = None
     record: Optional[Dict] = None
+    max_pixels: int = MAX_PIXELS
 
     def count(self) -> int:
         """The number of frames, which is 1."""
@@ -64,7 +67,7 @@ class InputImage:
         Raises:
             FileNotFoundError, ValueError: see :func:`scnet.data.read_image`.
         """
-        yield Frame(self, 1, read_image(self.file_name))
+        yield Frame(self, 1, read_image(self.file_name, max_pixels=self.max_pixels))
 
 
 @dataclass
@@ -150,20 +153,21 @@ def frames_of(inputs: Iterable[Input]) -> Iterator[Frame]:
         yield from source.frames()
 
 
-def find_inputs(sources: Iterable[str]) -> List[Input]:
+def find_inputs(sources: Iterable[str], max_pixels: int = MAX_PIXELS) -> List[Input]:
     """Find the images and videos that the sources name, each once.
 
     Args:
         sources: image files; video files; folders, for the images in them and below; patterns
             such as "photos/*.jpg", in which ** stands for folders too; names of registered data
             sets; numbers of cameras.
+        max_pixels: INPUT.MAX_PIXELS of the model that they are for.
 
     Raises:
         FileNotFoundError: a source is nothing of that kind, or has no images.
     """
     inputs: Dict[str, Input] = {}
     for source in sources:
-        inputs.update({x.file_name: x for x in _find(source)})
+        inputs.update({x.file_name: x for x in _find(source, max_pixels)})
     return list(inputs.values())
 
 
@@ -183,7 +187,7 @@ def refuse_same_pictures(inputs: Iterable[Input]) -> None:
         first[x.picture] = x.file_name
 
 
-def find_images(sources: Iterable[str]) -> List[InputImage]:
+def find_images(sources: Iterable[str], max_pixels: int = MAX_PIXELS) -> List[InputImage]:
     """Find the images that the sources name, each with a picture of its own.
 
     Arguments and errors as for :func:`find_inputs`.
@@ -192,7 +196,7 @@ def find_images(sources: Iterable[str]) -> List[InputImage]:
         ValueError: a source names a video or a camera; or see :func:`refuse_same_pictures`.
     """
     images: List[InputImage] = []
-    for x in find_inputs(sources):
+    for x in find_inputs(sources, max_pixels):
         if isinstance(x, InputVideo):
             raise ValueError(f"'{x.file_name}' is a video or a camera; give images.")
         images.append(x)
@@ -200,22 +204,23 @@ def find_images(sources: Iterable[str]) -> List[InputImage]:
     return images
 
 
-def _find(source: str) -> List[Input]:
+def _find(source: str, max_pixels: int) -> List[Input]:
     """Find what one source names; see :func:`find_inputs`."""
     path = Path(source)
     found: List[Input]
     if path.is_dir():
         files = (p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        found = [_file(p, path) for p in sorted(files)]
+        found = [_file(p, path, max_pixels) for p in sorted(files)]
     elif path.is_file():
-        found = [_file(path, path.parent)]
+        found = [_file(path, path.parent, max_pixels)]
     elif source in DatasetCatalog:
         records = DatasetCatalog.get(source)
         paths = [Path(os.path.abspath(r["file_name"])) for r in records]
         folder = os.path.commonpath([p.parent for p in paths]) if paths else ""
+        pictures = [str(p.relative_to(folder).with_suffix(".png")) for p in paths]
         found = [
-            InputImage(r["file_name"], str(p.relative_to(folder).with_suffix(".png")), source, r)
-            for r, p in zip(records, paths)
+            InputImage(r["file_name"], picture, source, r, max_pixels)
+            for r, picture in zip(records, pictures)
         ]
     elif source.isdecimal():
         found = [InputVideo(source, f"camera{source}.mp4", int(source))]
@@ -224,7 +229,7 @@ def _find(source: str) -> List[Input]:
         root, known = Path(*path.parts[:fixed]), IMAGE_SUFFIXES | VIDEO_SUFFIXES
         matches = (Path(p) for p in glob.glob(source, recursive=True))
         files = (p for p in matches if p.suffix.lower() in known and p.is_file())
-        found = [_file(p, root) for p in sorted(files)]
+        found = [_file(p, root, max_pixels) for p in sorted(files)]
     else:
         raise FileNotFoundError(
             f"'{source}' is no image, folder or registered data set, no video and no camera."
@@ -236,9 +241,9 @@ def _find(source: str) -> List[Input]:
     return found
 
 
-def _file(path: Path, root: Path) -> Input:
+def _file(path: Path, root: Path, max_pixels: int) -> Input:
     """Make an input of a file; its picture lies where the file lies within ``root``."""
     relative = path.relative_to(root)
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return InputVideo(str(path), str(relative.with_suffix(".mp4")))
-    return InputImage(str(path), str(relative.with_suffix(".png")))
+    return InputImage(str(path), str(relative.with_suffix(".png")), max_pixels=max_pixels)

@@ -72,7 +72,7 @@ def predict_files(
     """
     if limit is not None and limit < 1:
         raise ValueError("--limit must be 1 or more.")
-    inputs = find_inputs(sources)[:limit]
+    inputs = find_inputs(sources, predictor.backend.max_pixels)[:limit]
     writers: List[Tuple[Writer, float]] = []  # and the lowest score for each
     if pictures:
         writers.append((Pictures(pictures, predictor.names), threshold))

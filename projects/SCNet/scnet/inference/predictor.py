@@ -138,7 +138,7 @@ class Predictor:
             if isinstance(image, Frame):
                 yield image
             elif isinstance(image, (str, Path, int)):
-                yield from frames_of(find_inputs([str(image)]))
+                yield from frames_of(find_inputs([str(image)], self.backend.max_pixels))
             else:
                 yield Array(number, self._bgr(image, number))
 
@@ -151,7 +151,7 @@ class Predictor:
         name = f"Image number {number}"
         if isinstance(image, PIL.Image.Image):
             try:
-                return convert_image(image, "BGR")
+                return convert_image(image, "BGR", self.backend.max_pixels)
             except ValueError as error:
                 raise ValueError(f"{name} {error}") from error
         if image is None:

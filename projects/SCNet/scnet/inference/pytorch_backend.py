@@ -53,6 +53,7 @@ class PyTorchBackend:
         model = optimize_as_configured(model, cfg)
         self.divisor = max(model.backbone.size_divisibility, 1)
         self.input_format = cfg.INPUT.FORMAT
+        self.max_pixels = cfg.INPUT.MAX_PIXELS
         augmented = cfg.TEST.AUG.ENABLED  # by the model, from the image as it is
         size = 0 if augmented else cfg.INPUT.MIN_SIZE_TEST
         self.resize = ResizeShortestEdge(size, cfg.INPUT.MAX_SIZE_TEST)
