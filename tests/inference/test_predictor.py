@@ -38,8 +38,8 @@ def test_each_image_gives_what_it_gives_alone(weights, images, tiny_cfg, batch_s
 
 def test_images_of_one_padded_size_are_predicted_together(weights, images):
     predictor = Predictor(weights, batch_size=4)
-    batches, forward = [], predictor.backend.model.forward
-    predictor.backend.model.forward = lambda x: batches.append(len(x)) or forward(x)
+    batches, inference = [], predictor.backend.model.inference
+    predictor.backend.model.inference = lambda x, **kw: batches.append(len(x)) or inference(x, **kw)
     assert len(list(predictor.stream(images))) == 4
     assert sorted(batches) == [1, 1, 2]
 

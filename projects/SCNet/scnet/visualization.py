@@ -51,11 +51,13 @@ def draw_detections(
 
     Args:
         instances: on the CPU, with ``pred_boxes``, ``pred_classes``, ``scores`` and perhaps
-            ``pred_masks``.
+            ``pred_masks``, (R, H, W) bool or RLE.
         names: of the classes.
         color_by_class: False gives each instance a colour of its own.
     """
-    masks = list(instances.pred_masks.numpy()) if instances.has("pred_masks") else None
+    masks = None
+    if instances.has("pred_masks"):
+        masks = [m if isinstance(m, dict) else m.numpy() for m in instances.pred_masks]
     classes, scores = instances.pred_classes.tolist(), instances.scores.tolist()
     labels = [f"{names[c]} {score:.0%}" for c, score in zip(classes, scores)]
     colors = classes if color_by_class else range(len(classes))

@@ -103,6 +103,7 @@ def make_predictor(args: Namespace, lowest: float):
         threshold=lowest,
         classes=args.classes,
         batch_size=args.batch_size,
+        masks="rle",
     )
 
 

@@ -150,7 +150,8 @@ def read_models(
             raise ValueError(f"Two models are named '{name}'. Give each its own name.")
         if "://" not in weights and not os.path.isfile(weights):
             raise FileNotFoundError(f"Weights '{weights}' of model '{name}' are no file.")
-        predictors[name] = Predictor(weights, read_cfg(config_file, opts), threshold=threshold)
+        cfg = read_cfg(config_file, opts)
+        predictors[name] = Predictor(weights, cfg, threshold=threshold, masks="rle")
     first = models[0][0]
     names = predictors[first].names
     for name, predictor in predictors.items():

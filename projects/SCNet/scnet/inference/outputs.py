@@ -14,6 +14,7 @@ from detectron2.structures import Instances
 
 from ..visualization import draw_detections, write_rgb
 from .inputs import Frame, Input, InputImage, InputVideo
+from .mask_formats import to_bitmap, to_rle
 
 
 class Writer(AbstractContextManager):
@@ -29,7 +30,8 @@ class Writer(AbstractContextManager):
 
         Args:
             frame: of :func:`scnet.inference.inputs.frames_of`, in its order.
-            instances: with ``scores``, and ``pred_masks`` (R, H, W) if the model predicts masks.
+            instances: with ``scores`` and, if the model predicts masks, ``pred_masks``: (R, H, W)
+                bool, or RLE, which take less memory.
         """
 
     def close(self) -> None:
@@ -146,10 +148,14 @@ def label_map(instances: Instances) -> np.ndarray:
     if not instances.has("pred_masks"):
         raise ValueError("The model predicts no masks (MODEL.MASK_ON False).")
     labels = np.zeros(instances.image_size, np.uint8 if len(instances) < 256 else np.uint16)
-    order = instances.scores.argsort(descending=True, stable=True).tolist()
-    for k in reversed(range(len(order))):
-        labels[instances.pred_masks[order[k]].numpy()] = k + 1
+    for label, k in reversed(list(enumerate(by_score(instances), 1))):
+        labels[to_bitmap(instances.pred_masks[k])] = label
     return labels
+
+
+def by_score(instances: Instances) -> List[int]:
+    """The numbers of the instances, by falling score."""
+    return instances.scores.argsort(descending=True, stable=True).tolist()
 
 
 class CocoResults(Writer):
@@ -199,8 +205,13 @@ class CocoResults(Writer):
         """
         self.count += 1
         image_id = self._image_id(frame) if self.annotations else self.count
-        instances = instances[instances.scores.argsort(descending=True, stable=True)]
-        for x in instances_to_coco_json(instances, image_id):
+        fields = dict(instances.get_fields())
+        masks = fields.pop("pred_masks", None)  # bitmaps would be copied when they are sorted
+        found = instances_to_coco_json(Instances(instances.image_size, **fields), image_id)
+        for k in by_score(instances):
+            x = found[k]
+            if masks is not None:
+                x["segmentation"] = to_rle(masks[k])
             index = x["category_id"]
             x["category_id"] = self.category_ids[index]
             x["category_name"] = self.names[index]
