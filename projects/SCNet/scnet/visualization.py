@@ -1,6 +1,5 @@
 """Pictures of what models find and of what data sets say."""
 
-import os
 from functools import lru_cache
 from typing import Dict, List, Optional, Sequence, Union
 
@@ -12,6 +11,8 @@ from detectron2.utils.colormap import colormap
 from detectron2.utils.visualizer import GenericMask, Visualizer
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+
+from .whole_files import write_png
 
 MIN_PICTURE_SIDE = 512  # pixels; pictures of smaller images are enlarged
 COLORS = colormap(rgb=True, maximum=1)
@@ -118,11 +119,5 @@ def draw_objects(
 
 
 def write_rgb(file_name: str, picture: np.ndarray) -> None:
-    """Write a picture, (H, W, 3) uint8, and make its folder.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    os.makedirs(os.path.dirname(file_name) or ".", exist_ok=True)
-    if not cv2.imwrite(file_name, picture[:, :, ::-1]):
-        raise OSError(f"Could not write '{file_name}'.")
+    """Write a picture, (H, W, 3) uint8, as a PNG; see :func:`scnet.whole_files.write_png`."""
+    write_png(file_name, picture[:, :, ::-1])

@@ -10,7 +10,12 @@ of detections. Images of a data set with annotations have the ground truth as th
 
 from argparse import Namespace
 
-from scnet_tools.arguments import add_drawing_arguments, make_parser, mistakes_in_one_line
+from scnet_tools.arguments import (
+    add_drawing_arguments,
+    make_parser,
+    mistakes_in_one_line,
+    print_line,
+)
 
 
 def parse_args() -> Namespace:
@@ -41,7 +46,7 @@ def main() -> None:
             limit=args.limit,
             overwrite=args.overwrite,
         )
-    print(written)
+    print_line(written)
 
 
 if __name__ == "__main__":

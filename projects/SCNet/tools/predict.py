@@ -17,7 +17,13 @@ import os
 import sys
 from argparse import Namespace
 
-from scnet_tools.arguments import INPUTS, add_drawing_arguments, make_parser, mistakes_in_one_line
+from scnet_tools.arguments import (
+    INPUTS,
+    add_drawing_arguments,
+    make_parser,
+    mistakes_in_one_line,
+    print_line,
+)
 
 
 def parse_args() -> Namespace:
@@ -129,7 +135,7 @@ def main() -> None:
             strict=args.strict,
         )
     for path in filter(None, (args.output, args.masks, args.json)):
-        print(f"{outcome.done} images in {path}")
+        print_line(f"{outcome.done} images in {path}")
     problems = [f"predict.py: {message}" for message in outcome.failed]
     if outcome.stopped:
         problems.append(f"predict.py: stopped by signal {outcome.stopped} before the end.")

@@ -4,7 +4,7 @@ import glob
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Union
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Union
 
 import cv2
 import numpy as np
@@ -92,6 +92,8 @@ class InputVideo:
         Raises:
             ValueError: OpenCV cannot read the file, or there is no such camera.
         """
+        if not is_utf8(self.file_name):
+            raise ValueError(f"Cannot open {self}: its name is not in UTF-8. Rename it.")
         capture = cv2.VideoCapture(self.file_name if self.camera is None else self.camera)
         if not capture.isOpened():
             raise ValueError(f"Cannot open {self}.")
@@ -99,7 +101,7 @@ class InputVideo:
 
     def count(self) -> Optional[int]:
         """The number of frames that the file says it has; None for a camera, or if unknown."""
-        if self.camera is not None:
+        if self.camera is not None or not is_utf8(self.file_name):
             return None
         capture = cv2.VideoCapture(self.file_name)
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -145,6 +147,11 @@ class InputVideo:
 
 
 Input = Union[InputImage, InputVideo]
+
+
+def is_utf8(path: str) -> bool:
+    """Whether a path can be given to OpenCV, which crashes where it is not in UTF-8."""
+    return os.fsencode(path).decode(errors="replace") == path
 
 
 def frames_of(inputs: Iterable[Input]) -> Iterator[Frame]:
@@ -209,8 +216,9 @@ def _find(source: str, max_pixels: int) -> List[Input]:
     path = Path(source)
     found: List[Input]
     if path.is_dir():
-        files = (p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        found = [_file(p, path, max_pixels) for p in sorted(files)]
+        # macOS keeps what other systems have no place for in "._photo.jpg" beside "photo.jpg".
+        files = (p for p in path.rglob("*") if not p.name.startswith("._"))
+        found = [_file(p, path, max_pixels) for p in sorted(files) if _is_named(p, IMAGE_SUFFIXES)]
     elif path.is_file():
         found = [_file(path, path.parent, max_pixels)]
     elif source in DatasetCatalog:
@@ -228,8 +236,7 @@ def _find(source: str, max_pixels: int) -> List[Input]:
         fixed = next(k for k, part in enumerate(path.parts) if glob.has_magic(part))
         root, known = Path(*path.parts[:fixed]), IMAGE_SUFFIXES | VIDEO_SUFFIXES
         matches = (Path(p) for p in glob.glob(source, recursive=True))
-        files = (p for p in matches if p.suffix.lower() in known and p.is_file())
-        found = [_file(p, root, max_pixels) for p in sorted(files)]
+        found = [_file(p, root, max_pixels) for p in sorted(matches) if _is_named(p, known)]
     else:
         raise FileNotFoundError(
             f"'{source}' is no image, folder or registered data set, no video and no camera."
@@ -239,6 +246,14 @@ def _find(source: str, max_pixels: int) -> List[Input]:
             f"'{source}' holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})."
         )
     return found
+
+
+def _is_named(path: Path, suffixes: Set[str]) -> bool:
+    """Whether a path has one of the endings and is no folder.
+
+    It may be a link that leads nowhere, which is named later as what cannot be read.
+    """
+    return path.suffix.lower() in suffixes and not path.is_dir()
 
 
 def _file(path: Path, root: Path, max_pixels: int) -> Input:
