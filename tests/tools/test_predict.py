@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from detectron2.structures import ROIMasks
 
 from helpers import NAMES
 from scnet import Predictor, register_coco_json
@@ -87,6 +88,18 @@ def test_results_keep_all_and_pictures_what_is_sure(predict, weights, images, ti
     above = int((everything.scores > middle).sum())
     written, highest = objects("--json-threshold", middle, threshold=0)
     assert written == above and highest > above
+
+
+def test_bitmaps_are_made_one_by_one(predict, images, monkeypatch, tmp_path):
+    """Whatever is written: those of all objects may not fit into the memory."""
+    counts, to_bitmasks = [], ROIMasks.to_bitmasks
+    monkeypatch.setattr(
+        ROIMasks, "to_bitmasks", lambda x, *args: counts.append(len(x)) or to_bitmasks(x, *args)
+    )
+    output = ("--json", tmp_path / "x.json", "--output", tmp_path / "out")
+    predict("--input", images, output=(*output, "--masks", tmp_path / "masks"))
+    assert len(counts) == len(json.loads((tmp_path / "x.json").read_text())) > 2
+    assert set(counts) == {1}
 
 
 def test_a_threshold_without_pictures_is_refused(run_script, weights, images):
