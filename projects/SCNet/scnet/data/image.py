@@ -12,6 +12,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from ..config import MAX_PIXELS
+from .stored_bits import stored_bits
 
 EXIF_ORIENTATION = 0x0112
 
@@ -145,7 +146,8 @@ def deep_mode(image: Image.Image) -> str:
             return f"{image.mode};16B"
         if found := DEEP_STORAGE.search(str(arguments)):
             return found[0]
-    return ""
+    bits = stored_bits(image)
+    return f"{image.mode}, {bits} bits in the file" if bits > 8 else ""
 
 
 def too_deep(mode: str) -> str:
