@@ -22,11 +22,12 @@ def test_same_detections(make_detector, tiny_cfg, tmp_path, name, ending):
         "input_format": "RGB",
         "min_size_test": 72,
         "max_size_test": tiny_cfg.INPUT.MAX_SIZE_TEST,
+        "max_pixels": 1234,
     }
     file = str(tmp_path / f"model{ending}")
     WRITERS[name](model, file, metadata)
     plain, exported = Predictor(str(tmp_path / "model.pth"), tiny_cfg), Predictor(file)
-    assert exported.names == NAMES
+    assert exported.names == NAMES and exported.backend.max_pixels == 1234
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 255, (*size, 3), np.uint8) for size in ((60, 80), (48, 52))]
     for expected, found in zip(plain.stream(images), exported.stream(images)):

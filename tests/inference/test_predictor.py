@@ -38,8 +38,8 @@ def test_each_image_gives_what_it_gives_alone(weights, images, tiny_cfg, batch_s
 
 def test_images_of_one_padded_size_are_predicted_together(weights, images):
     predictor = Predictor(weights, batch_size=4)
-    batches, forward = [], predictor.backend.model.forward
-    predictor.backend.model.forward = lambda x: batches.append(len(x)) or forward(x)
+    batches, inference = [], predictor.backend.model.inference
+    predictor.backend.model.inference = lambda x, **kw: batches.append(len(x)) or inference(x, **kw)
     assert len(list(predictor.stream(images))) == 4
     assert sorted(batches) == [1, 1, 2]
 
@@ -184,11 +184,26 @@ def test_augmentation_of_the_config_is_used(weights, images, tiny_cfg):
     assert_same(predictor(images[0]), expected["instances"])
 
 
+def test_files_and_images_of_pillow_may_have_as_many_pixels_as_the_config_says(
+    weights, images, tiny_cfg, tmp_path
+):
+    path, (height, width) = str(tmp_path / "a.tif"), images[0].shape[:2]
+    Image.fromarray(images[0]).save(path)
+    tiny_cfg.INPUT.MAX_PIXELS = height * width
+    for given in (path, Image.open(path)):
+        assert Predictor(weights, tiny_cfg)(given).image_size == (height, width)
+    tiny_cfg.INPUT.MAX_PIXELS = height * width - 2
+    for given in (path, Image.open(path)):
+        with pytest.raises(ValueError, match="INPUT.MAX_PIXELS"):
+            Predictor(weights, tiny_cfg)(given)
+
+
 def test_another_backend_is_chosen_by_the_ending(monkeypatch, images):
     """It gets what it needs, and its detections are chosen from as those of PyTorch."""
 
     class Backend:
         names = NAMES
+        max_pixels = 100
 
         def __init__(self, *args):
             self.args = args

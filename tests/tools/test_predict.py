@@ -1,76 +1,17 @@
 import json
 import re
-import runpy
 import shutil
 import signal
-import sys
 
 import cv2
 import numpy as np
 import pytest
 import torch
-from detectron2.data.catalog import Metadata
+from detectron2.structures import ROIMasks
 
-from helpers import NAMES, REPOSITORY, TINY
+from helpers import NAMES
 from scnet import Predictor, register_coco_json
 from scnet.inference.outputs import CocoResults
-
-SCRIPT = "projects/SCNet/tools/predict.py"
-CONFIG = "projects/SCNet/configs/quickstart.yaml"
-
-
-@pytest.fixture
-def weights(tiny_cfg, make_model, tmp_path):
-    model = make_model(tiny_cfg)
-    model.metadata = Metadata(thing_classes=NAMES)
-    path = tmp_path / "model.pth"
-    torch.save({"model": model.state_dict()}, path)
-    return path
-
-
-@pytest.fixture
-def images(tmp_path):
-    for name, shape in {"a.png": (64, 80), "sub/b.jpg": (50, 70)}.items():
-        path = tmp_path / "images" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        cv2.imwrite(str(path), np.random.default_rng(0).integers(0, 255, (*shape, 3), np.uint8))
-    (tmp_path / "images/notes.txt").write_text("not an image")
-    return tmp_path / "images"
-
-
-@pytest.fixture
-def run_script(monkeypatch, capfd):
-    """Run the script within this process, as starting another takes longer than the rest."""
-
-    def run_script(*args):
-        monkeypatch.chdir(REPOSITORY)
-        monkeypatch.setattr(sys, "argv", [SCRIPT, *map(str, args)])
-        runpy.run_path(SCRIPT, run_name="__main__")
-        return "".join(capfd.readouterr())
-
-    return run_script
-
-
-@pytest.fixture
-def predict(run_script, weights, tmp_path):
-    def predict(*args, weights=weights, output=("--output", tmp_path / "out"), threshold=0):
-        fixed = ["--config-file", CONFIG, *output]
-        if {"--output", "--masks"} & set(output):
-            fixed += ["--threshold", threshold]
-        return run_script(*fixed, *args, "--opts", *TINY, "MODEL.WEIGHTS", weights)
-
-    return predict
-
-
-@pytest.fixture
-def check_refused(predict):
-    def check_refused(message, *args, **kwargs):
-        with pytest.raises(SystemExit) as info:
-            predict(*args, **kwargs)
-        assert str(info.value).startswith("predict.py: ")
-        assert message in str(info.value)
-
-    return check_refused
 
 
 def test_a_folder_gives_a_picture_per_image(predict, images, tmp_path):
@@ -147,6 +88,18 @@ def test_results_keep_all_and_pictures_what_is_sure(predict, weights, images, ti
     above = int((everything.scores > middle).sum())
     written, highest = objects("--json-threshold", middle, threshold=0)
     assert written == above and highest > above
+
+
+def test_bitmaps_are_made_one_by_one(predict, images, monkeypatch, tmp_path):
+    """Whatever is written: those of all objects may not fit into the memory."""
+    counts, to_bitmasks = [], ROIMasks.to_bitmasks
+    monkeypatch.setattr(
+        ROIMasks, "to_bitmasks", lambda x, *args: counts.append(len(x)) or to_bitmasks(x, *args)
+    )
+    output = ("--json", tmp_path / "x.json", "--output", tmp_path / "out")
+    predict("--input", images, output=(*output, "--masks", tmp_path / "masks"))
+    assert len(counts) == len(json.loads((tmp_path / "x.json").read_text())) > 2
+    assert set(counts) == {1}
 
 
 def test_a_threshold_without_pictures_is_refused(run_script, weights, images):
@@ -345,8 +298,7 @@ def test_a_camera_that_is_stopped(predict, video, monkeypatch, tmp_path):
     copy, opened = shutil.copy(video, tmp_path / "copy.mp4"), cv2.VideoCapture
 
     class Camera:
-        def __init__(self, number):
-            assert number == 0
+        def __init__(self):
             self.capture, self.left = opened(str(copy)), 2
 
         def read(self):
@@ -358,7 +310,7 @@ def test_a_camera_that_is_stopped(predict, video, monkeypatch, tmp_path):
         def __getattr__(self, name):
             return getattr(self.capture, name)
 
-    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    monkeypatch.setattr(cv2, "VideoCapture", lambda x: Camera() if x == 0 else opened(x))
     places = ("--output", tmp_path / "out", "--json", tmp_path / "x.json")
     output = predict("--input", "0", output=places)
     assert "2 images in" in output

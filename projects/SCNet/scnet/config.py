@@ -13,6 +13,9 @@ if not CONFIG_DIR.is_dir():
     CONFIG_DIR = Path(__file__).parents[1] / "configs"
 
 
+MAX_PIXELS = 178956970  # of an image; Pillow calls a larger one a decompression bomb
+
+
 def add_scnet_config(cfg: CN) -> None:
     """Add the keys that Detectron2 does not have, with the paper's values as defaults.
 
@@ -93,6 +96,10 @@ def add_scnet_config(cfg: CN) -> None:
     # computes in "bfloat16" or "float16" (test-time augmentation stays in float32); "" evaluates
     # the model as it is.
     _C.MODEL.SCNET.OPTIMIZE_FOR_INFERENCE = ""
+
+    # Images of more pixels are refused before memory is taken for them: few bytes can say that an
+    # image is very large.
+    _C.INPUT.MAX_PIXELS = MAX_PIXELS
 
     # "SGD" (the paper, Sec. 5.1) or "AdamW", which needs fewer steps when nothing is pretrained.
     _C.SOLVER.OPTIMIZER = "SGD"

@@ -1,6 +1,5 @@
 """Pictures of what models find and of what data sets say."""
 
-import os
 from functools import lru_cache
 from typing import Dict, List, Optional, Sequence, Union
 
@@ -9,13 +8,18 @@ import numpy as np
 from detectron2.data.detection_utils import check_image_size
 from detectron2.structures import Boxes, BoxMode, Instances
 from detectron2.utils.colormap import colormap
-from detectron2.utils.visualizer import GenericMask, Visualizer
+from detectron2.utils.visualizer import GenericMask, VisImage, Visualizer
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from pycocotools import mask as mask_util
+
+from .whole_files import write_png
 
 MIN_PICTURE_SIDE = 512  # pixels; pictures of smaller images are enlarged
 COLORS = colormap(rgb=True, maximum=1)
 CAPTION_HEIGHT = 32  # pixels
+MASK_ALPHA = 0.5  # how much of its colour a mask has
+STRIPE = 2**20  # pixels that are laid over others at a time
 MARGIN = 4  # pixels, left and right of each panel
 
 
@@ -51,11 +55,13 @@ def draw_detections(
 
     Args:
         instances: on the CPU, with ``pred_boxes``, ``pred_classes``, ``scores`` and perhaps
-            ``pred_masks``.
+            ``pred_masks``, (R, H, W) bool or RLE.
         names: of the classes.
         color_by_class: False gives each instance a colour of its own.
     """
-    masks = list(instances.pred_masks.numpy()) if instances.has("pred_masks") else None
+    masks = None
+    if instances.has("pred_masks"):
+        masks = [m if isinstance(m, dict) else m.numpy() for m in instances.pred_masks]
     classes, scores = instances.pred_classes.tolist(), instances.scores.tolist()
     labels = [f"{names[c]} {score:.0%}" for c, score in zip(classes, scores)]
     colors = classes if color_by_class else range(len(classes))
@@ -104,23 +110,90 @@ def draw_objects(
     """
     # Labels need room, so the picture of a small image is larger than the image.
     scale = max(1.0, MIN_PICTURE_SIDE / max(pixels.shape))
-    visualizer = Visualizer(pixels[:, :, ::-1], scale=scale)
-    colors = [COLORS[c % len(COLORS)] for c in colors]
+    visualizer = Visualizer(np.broadcast_to(np.uint8(0), pixels.shape), scale=scale)
+    make_transparent(visualizer.output)
+    shades = [COLORS[c % len(COLORS)] for c in colors]
+    picture = pixels[:, :, ::-1].copy()
     # Not by overlay_instances, which fills the holes of masks. Large ones go to the back.
-    binary = [GenericMask(mask, *pixels.shape[:2]).mask for mask in masks or []]
-    for k in sorted(range(len(binary)), key=lambda k: binary[k].sum(), reverse=True):
-        visualizer.draw_binary_mask(binary[k], colors[k], area_threshold=0)
-    return visualizer.overlay_instances(
-        boxes=boxes, labels=labels, assigned_colors=colors
-    ).get_image()
+    rles = [to_rle(mask, *pixels.shape[:2]) for mask in masks or []]
+    for k in sorted(range(len(rles)), key=lambda k: mask_util.area(rles[k]), reverse=True):
+        draw_mask(visualizer, picture, rles[k], shades[k])
+    visualizer.overlay_instances(boxes=boxes, labels=labels, assigned_colors=shades)
+    canvas = visualizer.output.canvas
+    canvas.draw()
+    drawn = np.asarray(canvas.buffer_rgba())
+    if scale > 1:
+        picture = enlarge(picture, scale, *drawn.shape[:2])
+    lay_over(picture, drawn[:, :, :3], drawn[:, :, 3])
+    return picture
+
+
+def make_transparent(output: VisImage) -> None:
+    """Take the image out of what Detectron2 draws on.
+
+    Matplotlib would make several copies of it. What is drawn is laid over the image at the end.
+    """
+    [background] = output.ax.images
+    background.set_data(np.zeros((1, 1, 3), np.uint8))  # the copy that it holds is given back
+    background.remove()
+
+
+def enlarge(picture: np.ndarray, scale: float, height: int, width: int) -> np.ndarray:
+    """Enlarge a picture (H, W, 3) as Matplotlib does: (height, width, 3).
+
+    Each pixel is a square of ``scale`` pixels. Matplotlib begins at the bottom left, and leaves out
+    the part of a pixel that is too much at the top.
+    """
+    rows = (np.arange(height) + 0.5 + len(picture) * scale - height) / scale
+    columns = (np.arange(width) + 0.5) / scale
+    return picture[rows.astype(int)][:, columns.astype(int)]
+
+
+def to_rle(mask: Union[np.ndarray, Dict, List], height: int, width: int) -> Dict:
+    """Make an RLE of a mask of one of the kinds that Detectron2 draws."""
+    if isinstance(mask, dict) and not isinstance(mask["counts"], list):
+        return mask
+    return mask_util.encode(np.asfortranarray(GenericMask(mask, height, width).mask))
+
+
+def draw_mask(visualizer: Visualizer, picture: np.ndarray, rle: Dict, color: Sequence) -> None:
+    """Draw a mask as Visualizer's ``draw_binary_mask`` does, without images of the whole size.
+
+    Args:
+        visualizer: gets the outlines of a mask without holes.
+        picture: (H, W, 3) uint8, gets a mask with holes, which lies below all outlines.
+        rle: the mask.
+        color: red, green and blue from 0 to 1.
+    """
+    x, y, w, h = mask_util.toBbox(rle).astype(int)
+    mask = np.ascontiguousarray(mask_util.decode(rle)[y : y + h, x : x + w])
+    outlines, has_holes = GenericMask([], h, w).mask_to_polygons(mask)
+    if has_holes:
+        alpha = mask * np.uint8(MASK_ALPHA * 255)
+        lay_over(picture[y : y + h, x : x + w], np.multiply(color, 255), alpha)
+        return
+    for outline in outlines:
+        visualizer.draw_polygon(outline.reshape(-1, 2) + (x, y), color, alpha=MASK_ALPHA)
+
+
+def lay_over(picture: np.ndarray, colors: np.ndarray, alpha: np.ndarray) -> None:
+    """Lay colours over a picture, a few rows at a time.
+
+    Args:
+        picture: (H, W, 3) uint8, which is changed.
+        colors: (H, W, 3) or (3,), from 0 to 255.
+        alpha: (H, W) uint8, how much of the colour is seen; 255 is all.
+    """
+    colors = np.broadcast_to(colors, picture.shape)
+    step = max(1, STRIPE // max(1, picture.shape[1]))
+    for start in range(0, len(picture), step):
+        rows = slice(start, start + step)
+        if alpha[rows].any():
+            part = alpha[rows, :, None] / np.float32(255)
+            below = picture[rows].astype(np.float32)
+            picture[rows] = np.rint(below + (colors[rows] - below) * part)
 
 
 def write_rgb(file_name: str, picture: np.ndarray) -> None:
-    """Write a picture, (H, W, 3) uint8, and make its folder.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    os.makedirs(os.path.dirname(file_name) or ".", exist_ok=True)
-    if not cv2.imwrite(file_name, picture[:, :, ::-1]):
-        raise OSError(f"Could not write '{file_name}'.")
+    """Write a picture, (H, W, 3) uint8, as a PNG; see :func:`scnet.whole_files.write_png`."""
+    write_png(file_name, picture[:, :, ::-1])

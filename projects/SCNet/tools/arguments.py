@@ -73,6 +73,11 @@ def ends_on_ctrl_c(main: Callable[[], None]) -> Callable[[], None]:
     return wrapper
 
 
+def print_line(text: str) -> None:
+    """Print a line in which there may be file names that are not in UTF-8."""
+    print(text.encode(errors="backslashreplace").decode())
+
+
 @contextmanager
 def mistakes_in_one_line(*more: Type[Exception]) -> Iterator[None]:
     """Within it, an error in the command, the config or the data ends the tool with its message.

@@ -15,6 +15,7 @@ from scnet_tools.arguments import (
     ends_on_ctrl_c,
     make_parser,
     mistakes_in_one_line,
+    print_line,
 )
 
 
@@ -47,7 +48,7 @@ def main() -> None:
             limit=args.limit,
             overwrite=args.overwrite,
         )
-    print(written)
+    print_line(written)
 
 
 if __name__ == "__main__":

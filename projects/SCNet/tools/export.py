@@ -81,7 +81,7 @@ def export(args: Namespace) -> None:
     cfg.MODEL.DEVICE = "cpu"
     image = None
     if args.image:
-        pixels = read_image(args.image, format=cfg.INPUT.FORMAT)
+        pixels = read_image(args.image, cfg.INPUT.FORMAT, cfg.INPUT.MAX_PIXELS)
         image = torch.as_tensor(pixels.transpose(2, 0, 1).copy(), dtype=torch.float32)
     model = load_model(cfg)
     metadata = {
@@ -89,6 +89,7 @@ def export(args: Namespace) -> None:
         "input_format": cfg.INPUT.FORMAT,
         "min_size_test": cfg.INPUT.MIN_SIZE_TEST,
         "max_size_test": cfg.INPUT.MAX_SIZE_TEST,
+        "max_pixels": cfg.INPUT.MAX_PIXELS,
     }
     height, width = args.size
     deviation = export_model(

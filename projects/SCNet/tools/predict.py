@@ -23,6 +23,7 @@ from scnet_tools.arguments import (
     ends_on_ctrl_c,
     make_parser,
     mistakes_in_one_line,
+    print_line,
 )
 
 
@@ -109,6 +110,7 @@ def make_predictor(args: Namespace, lowest: float):
         threshold=lowest,
         classes=args.classes,
         batch_size=args.batch_size,
+        masks="rle",
     )
 
 
@@ -135,7 +137,7 @@ def main() -> None:
             strict=args.strict,
         )
     for path in filter(None, (args.output, args.masks, args.json)):
-        print(f"{outcome.done} images in {path}")
+        print_line(f"{outcome.done} images in {path}")
     problems = [f"predict.py: {message}" for message in outcome.failed]
     if outcome.stopped:
         problems.append(f"predict.py: stopped by signal {outcome.stopped} before the end.")

@@ -1,13 +1,18 @@
 """Reading images, with errors that name the file."""
 
 import re
-from typing import Optional, Tuple
+import threading
+from contextlib import contextmanager
+from typing import Iterator, Optional, Tuple
 
 import numpy as np
 from detectron2.data import detection_utils as utils
 from detectron2.utils.file_io import PathManager
 from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
+
+from ..config import MAX_PIXELS
+from .stored_bits import stored_bits
 
 EXIF_ORIENTATION = 0x0112
 
@@ -24,6 +29,30 @@ TIFF_NO_PAGE = 1 | 4  # bits of the subfile type: a smaller copy of a page, the 
 # Pillow has all of these for broken files, and not always with the name.
 BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
+_PILLOWS_LIMIT = threading.Lock()
+
+
+@contextmanager
+def limit_of_pixels(max_pixels: int) -> Iterator[None]:
+    """Let Pillow read images of up to so many pixels, and refuse others before it takes memory.
+
+    Its limit is one for the whole process. So it is changed only while a file is read, one file at
+    a time, and not at all if it is right as it is.
+
+    Args:
+        max_pixels: INPUT.MAX_PIXELS; an odd number counts as the next one.
+    """
+    limit = (max_pixels + 1) // 2  # Pillow warns from here on, and refuses from twice as much
+    if limit == Image.MAX_IMAGE_PIXELS:
+        yield
+        return
+    with _PILLOWS_LIMIT:
+        before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, limit
+        try:
+            yield
+        finally:
+            Image.MAX_IMAGE_PIXELS = before
+
 
 def describe(error: Exception) -> str:
     """Say what is wrong with a file that could not be read.
@@ -33,10 +62,17 @@ def describe(error: Exception) -> str:
     """
     if isinstance(error, UnidentifiedImageError):
         return "it is empty, or no image of a known format."
+    if isinstance(error, Image.DecompressionBombError):
+        return (
+            f"{error} The limit is INPUT.MAX_PIXELS. Make the image smaller, or the key larger if "
+            "you trust the file."
+        )
     return f"{error}."
 
 
-def read_image(file_name: str, format: Optional[str] = "BGR") -> np.ndarray:
+def read_image(
+    file_name: str, format: Optional[str] = "BGR", max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Read an image as Detectron2 does, with errors that name the file.
 
     EXIF rotation is applied; gray, palette, CMYK and transparent images get three channels.
@@ -44,20 +80,22 @@ def read_image(file_name: str, format: Optional[str] = "BGR") -> np.ndarray:
     Args:
         file_name: of the image.
         format: order of the channels, "BGR" or "RGB".
+        max_pixels: INPUT.MAX_PIXELS.
 
     Returns:
         (H, W, 3) uint8
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, damaged or no image, has more than 8 bits per channel, or
-            several frames or pages.
+        ValueError: the file is empty, damaged or no image, has more than 8 bits per channel,
+            several frames or pages, or more than ``max_pixels``.
     """
     try:
-        with PathManager.open(file_name, "rb") as f, Image.open(f) as image:
-            mode, frames = deep_mode(image), count_frames(image)
-        if not mode and frames == 1:
-            return utils.read_image(file_name, format=format)
+        with limit_of_pixels(max_pixels):
+            with PathManager.open(file_name, "rb") as f, Image.open(f) as image:
+                mode, frames = deep_mode(image), count_frames(image)
+            if not mode and frames == 1:
+                return utils.read_image(file_name, format=format)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"Image '{file_name}' does not exist.") from error
     except BROKEN as error:
@@ -70,7 +108,9 @@ def read_image(file_name: str, format: Optional[str] = "BGR") -> np.ndarray:
     )
 
 
-def convert_image(image: Image.Image, format: str = "BGR") -> np.ndarray:
+def convert_image(
+    image: Image.Image, format: str = "BGR", max_pixels: int = MAX_PIXELS
+) -> np.ndarray:
     """Convert an image of Pillow as :func:`read_image` does a file: (H, W, 3) uint8.
 
     Of several frames it is the one that the image is at.
@@ -78,6 +118,7 @@ def convert_image(image: Image.Image, format: str = "BGR") -> np.ndarray:
     Args:
         image: of any mode with 8 bits or less.
         format: order of the channels, "BGR" or "RGB".
+        max_pixels: INPUT.MAX_PIXELS, for a file that is still to be read.
 
     Raises:
         ValueError: it has more than 8 bits per channel, or its file is damaged.
@@ -86,7 +127,8 @@ def convert_image(image: Image.Image, format: str = "BGR") -> np.ndarray:
     if mode:
         raise ValueError(too_deep(mode))
     try:
-        return utils.convert_PIL_to_numpy(ImageOps.exif_transpose(image), format)
+        with limit_of_pixels(max_pixels):
+            return utils.convert_PIL_to_numpy(ImageOps.exif_transpose(image), format)
     except BROKEN as error:
         raise ValueError(f"cannot be read: {describe(error)}") from error
 
@@ -104,7 +146,8 @@ def deep_mode(image: Image.Image) -> str:
             return f"{image.mode};16B"
         if found := DEEP_STORAGE.search(str(arguments)):
             return found[0]
-    return ""
+    bits = stored_bits(image)
+    return f"{image.mode}, {bits} bits in the file" if bits > 8 else ""
 
 
 def too_deep(mode: str) -> str:
@@ -139,7 +182,7 @@ def check_size(file_name: str, size: Tuple[int, int], expected: Tuple[int, int])
     if size == expected:
         return
     text = f"Image '{file_name}' has height and width {size}, but the data set says {expected}."
-    if size == expected[::-1] and _exif_rotates(file_name):
+    if size == expected[::-1] and _exif_rotates(file_name, size):
         text += (
             " Its EXIF tag says that it is to be turned, which Detectron2 does; the annotations "
             "are for the image as it is stored. Remove the tag."
@@ -151,7 +194,11 @@ def check_size(file_name: str, size: Tuple[int, int], expected: Tuple[int, int])
     raise utils.SizeMismatchError(text)
 
 
-def _exif_rotates(file_name: str) -> bool:
+def _exif_rotates(file_name: str, size: Tuple[int, int]) -> bool:
     """Whether the file says that the image is to be turned by 90 degrees, which swaps its sides."""
-    with PathManager.open(file_name, "rb") as f, Image.open(f) as image:
+    with (
+        limit_of_pixels(2 * size[0] * size[1]),  # it was read before
+        PathManager.open(file_name, "rb") as f,
+        Image.open(f) as image,
+    ):
         return image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)

@@ -11,6 +11,7 @@ from detectron2.data import transforms as T
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
 from fvcore.transforms.transform import CropTransform
 
+from ..config import MAX_PIXELS
 from . import semantic_targets
 from .image import check_size, read_image
 from .masks import to_rle
@@ -31,6 +32,7 @@ class SCNetDatasetMapper(DatasetMapper):
         num_classes: int,
         num_semantic_classes: int,
         ignore_value: int,
+        max_pixels: int = MAX_PIXELS,
         **kw,
     ):
         """Keep what the config says.
@@ -41,6 +43,7 @@ class SCNetDatasetMapper(DatasetMapper):
                 the data set.
             num_classes: of the things.
             num_semantic_classes, ignore_value: the values that a semantic map may have.
+            max_pixels: that an image may have.
             kw: see :class:`detectron2.data.DatasetMapper`.
         """
         super().__init__(is_train, **kw)
@@ -48,6 +51,7 @@ class SCNetDatasetMapper(DatasetMapper):
         self.num_classes = num_classes
         self.num_semantic_classes = num_semantic_classes
         self.ignore_value = ignore_value
+        self.max_pixels = max_pixels
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> Dict[str, Any]:
@@ -56,6 +60,7 @@ class SCNetDatasetMapper(DatasetMapper):
         ret["num_classes"] = cfg.MODEL.ROI_HEADS.NUM_CLASSES
         ret["num_semantic_classes"] = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
         ret["ignore_value"] = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
+        ret["max_pixels"] = cfg.INPUT.MAX_PIXELS
         return ret
 
     def __call__(self, dataset_dict: Dict) -> Dict:
@@ -76,7 +81,7 @@ class SCNetDatasetMapper(DatasetMapper):
                 ValueError of Detectron2.
         """
         dataset_dict = copy.deepcopy(dataset_dict)
-        image = read_image(dataset_dict["file_name"], format=self.image_format)
+        image = read_image(dataset_dict["file_name"], self.image_format, self.max_pixels)
         size = image.shape[:2]
         check_size(dataset_dict["file_name"], size, (dataset_dict["height"], dataset_dict["width"]))
         sem_seg = self.semantic_target(dataset_dict) if self.is_train else None
@@ -122,11 +127,16 @@ class SCNetDatasetMapper(DatasetMapper):
                 "scnet.configure_for_datasets(cfg)."
             )
         if source == "panoptic":
+            segments = dataset_dict["segments_info"]
             return semantic_targets.from_panoptic(
-                dataset_dict[key], dataset_dict["segments_info"], size, self.ignore_value
+                dataset_dict[key], segments, size, self.ignore_value, self.max_pixels
             )
         return semantic_targets.from_stuffthingmap(
-            dataset_dict[key], size, self.num_semantic_classes, self.ignore_value
+            dataset_dict[key],
+            size,
+            self.num_semantic_classes,
+            self.ignore_value,
+            self.max_pixels,
         )
 
     def _transform_annotations(

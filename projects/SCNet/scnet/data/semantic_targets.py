@@ -15,7 +15,8 @@ from detectron2.utils.file_io import PathManager
 from PIL import Image
 from pycocotools import mask as mask_util
 
-from .image import BROKEN, describe
+from ..config import MAX_PIXELS
+from .image import BROKEN, describe, limit_of_pixels
 from .masks import area, to_rle
 
 BACKGROUND = "background"
@@ -23,7 +24,11 @@ SOURCES = ("stuffthingmaps", "panoptic", "instances", "none")
 
 
 def read_png(
-    file_name: str, modes: Sequence[str], expected: str, size: Tuple[int, int]
+    file_name: str,
+    modes: Sequence[str],
+    expected: str,
+    size: Tuple[int, int],
+    max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
     """Read a PNG of labels.
 
@@ -32,13 +37,18 @@ def read_png(
         modes: the modes of Pillow that are allowed.
         expected: what they mean, for the message.
         size: height and width of the image that it belongs to.
+        max_pixels: INPUT.MAX_PIXELS.
 
     Raises:
-        ValueError: the file cannot be read, is no PNG, or has another mode or size; the message
-            names it.
+        ValueError: the file cannot be read, is no PNG, has another mode or size, or more than
+            ``max_pixels``; the message names it.
     """
     try:
-        with PathManager.open(file_name, "rb") as f, Image.open(f) as png:
+        with (
+            limit_of_pixels(max_pixels),
+            PathManager.open(file_name, "rb") as f,
+            Image.open(f) as png,
+        ):
             kind, mode, labels = png.format, png.mode, np.asarray(png)
     except BROKEN as error:
         raise ValueError(f"Cannot read semantic map '{file_name}': {describe(error)}") from error
@@ -55,20 +65,25 @@ def read_png(
 
 
 def from_stuffthingmap(
-    file_name: str, size: Tuple[int, int], num_classes: int, ignore_value: int
+    file_name: str,
+    size: Tuple[int, int],
+    num_classes: int,
+    ignore_value: int,
+    max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
     """Read and check a semantic map.
 
     Args:
         file_name: a PNG of one channel, each pixel a class or the value to ignore.
         size: height and width of the image.
+        max_pixels: INPUT.MAX_PIXELS.
 
     Raises:
         ValueError: see :func:`read_png`; or the map has values that are no class.
     """
     expected = "a single channel of 8 bits, in which each pixel's value is its class"
     # In a palette image the indices are the classes.
-    target = read_png(file_name, ("L", "P"), expected, size)
+    target = read_png(file_name, ("L", "P"), expected, size, max_pixels)
     values = np.unique(target)
     wrong = values[(values >= num_classes) & (values != ignore_value)]
     if len(wrong):
@@ -81,7 +96,11 @@ def from_stuffthingmap(
 
 
 def from_panoptic(
-    file_name: str, segments: List[Dict], size: Tuple[int, int], ignore_value: int
+    file_name: str,
+    segments: List[Dict],
+    size: Tuple[int, int],
+    ignore_value: int,
+    max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
     """Read a panoptic PNG; pixels of no segment are ignored.
 
@@ -89,11 +108,13 @@ def from_panoptic(
         file_name: a PNG whose pixels are ids: red + 256 green + 65536 blue; 0 is no segment.
         segments: of the image, each with "id" and "category_id", the class.
         size: height and width of the image.
+        max_pixels: INPUT.MAX_PIXELS.
 
     Raises:
         ValueError: see :func:`read_png`; or the map has ids that are no segment.
     """
-    rgb = read_png(file_name, ("RGB",), "the three channels of COCO's panoptic format", size)
+    expected = "the three channels of COCO's panoptic format"
+    rgb = read_png(file_name, ("RGB",), expected, size, max_pixels)
     ids = rgb.astype(np.int64) @ [1, 256, 256**2]
     present, positions = np.unique(ids, return_inverse=True)
     classes = {0: ignore_value, **{s["id"]: s["category_id"] for s in segments}}

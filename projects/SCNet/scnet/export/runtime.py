@@ -31,7 +31,8 @@ class ExportedModel:
     Attributes:
         metadata: "class_names"; "input_format", the order of the channels, "RGB" or "BGR";
             "min_size_test" and "max_size_test", to which images are resized (INPUT.MIN_SIZE_TEST
-            and INPUT.MAX_SIZE_TEST); "outputs", names of the outputs.
+            and INPUT.MAX_SIZE_TEST); "max_pixels", INPUT.MAX_PIXELS; "outputs", names of the
+            outputs.
     """
 
     def __init__(self, run: Callable[[Tensor, List[str]], List[Tensor]], metadata: Dict):
@@ -63,6 +64,14 @@ class ExportedModel:
 
     def _predict(self, image: Tensor, size: Tuple[int, int]) -> Instances:
         # The masks of boxes are pasted here, as then they can be at the size of the original.
+        return detector_postprocess(self.detect(image), *size)
+
+    def detect(self, image: Tensor) -> Instances:
+        """Find the objects in an image (3, H, W), with masks that are not pasted.
+
+        Returns:
+            as :meth:`__call__`, but ``pred_masks`` (R, 1, M, M) are probabilities within the boxes.
+        """
         names = [name for name in self.metadata["outputs"] if name != "masks"]
         found = dict(zip(names, self.run(image.float(), names)))
         instances = Instances(tuple(image.shape[-2:]))
@@ -71,7 +80,7 @@ class ExportedModel:
         instances.pred_classes = found["labels"]
         if "mask_probabilities" in found:
             instances.pred_masks = found["mask_probabilities"][:, None]
-        return detector_postprocess(instances, *size)
+        return instances
 
 
 def load_exported(path: str) -> ExportedModel:

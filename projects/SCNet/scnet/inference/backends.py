@@ -14,9 +14,11 @@ class Backend(Protocol):
 
     Attributes:
         names: of the classes.
+        max_pixels: that an image file may have, INPUT.MAX_PIXELS.
     """
 
     names: List[str]
+    max_pixels: int
 
     def __call__(self, images: List[np.ndarray]) -> List[Instances]:
         """Find the objects.
@@ -25,7 +27,8 @@ class Backend(Protocol):
             images: (H, W, 3) uint8 each, BGR.
 
         Returns:
-            per image, Instances on the CPU, at the size of the image.
+            per image, Instances at the size of the image; masks are ``mask_probabilities``
+            (R, M, M) within their boxes, see :mod:`scnet.inference.mask_formats`.
 
         Raises:
             ValueError: an image cannot be used.

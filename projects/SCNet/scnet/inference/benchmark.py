@@ -11,6 +11,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Dict, Iterator, List, Optional, Sequence
 
+import numpy as np
 import torch
 from detectron2.modeling import GeneralizedRCNN, build_model
 from detectron2.modeling.poolers import ROIPooler
@@ -100,7 +101,16 @@ class Settings:
         if self.dtype != "float32" and not self.optimize:
             raise ValueError(f"--dtype {self.dtype} needs --optimize.")
         if self.input:
-            read_image(self.input)  # fails if it is missing or no image
+            self.read_input()  # fails if it is missing or no image
+
+    def read_input(self) -> np.ndarray:
+        """Read the image as the first config allows: (H, W, 3) uint8, RGB.
+
+        Raises:
+            FileNotFoundError, ValueError: see :func:`scnet.data.read_image`.
+        """
+        cfg = read_cfg(self.config_files[0], self.opts)
+        return read_image(str(self.input), "RGB", cfg.INPUT.MAX_PIXELS)
 
 
 def benchmark(settings: Settings, folder: Optional[str] = None) -> str:
@@ -164,7 +174,7 @@ def make_batch(channels: str, settings: Settings) -> List[Dict]:
     torch.manual_seed(0)  # the same noise at every call
     images = torch.randint(256, (settings.batch_size, 3, height // 32 + 2, width // 32 + 2)).float()
     if settings.input:
-        image = torch.from_numpy(read_image(settings.input, "RGB").copy()).permute(2, 0, 1).float()
+        image = torch.from_numpy(settings.read_input().copy()).permute(2, 0, 1).float()
         images = image.expand(settings.batch_size, -1, -1, -1)
     images = F.interpolate(images, (height, width), mode="bilinear", antialias=True)
     images = images[:, ["RGB".index(channel) for channel in channels]]

@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from .. import visualization
 from ..config import read_cfg
-from ..data import read_image
-from ..overwrite import refuse_to_replace
+from ..overwrite import refuse_impossible_outputs, refuse_to_replace
+from ..whole_files import write_whole
 from .inputs import find_images
 from .predictor import Predictor
 
@@ -93,6 +93,7 @@ def compare_models(
 
     Raises:
         FileExistsError: a file exists, and ``overwrite`` is False.
+        OSError: see :func:`refuse_impossible_outputs`; or a file cannot be written.
         ValueError: ``limit`` is less than 1; a data set has other classes than the models; or see
             :func:`read_models` and :func:`find_images`.
     """
@@ -100,26 +101,30 @@ def compare_models(
         raise ValueError("--limit must be 1 or more.")
     predictors, names = read_models(models, opts, threshold)
     first = models[0][0]
-    images = find_images(sources)
+    max_pixels = min(predictor.backend.max_pixels for predictor in predictors.values())
+    images = find_images(sources, max_pixels)
+    read = [image.file_name for image in images]
     annotated = {i.dataset for i in images if i.record and i.record.get("annotations")}
     for dataset in annotated:
         classes = MetadataCatalog.get(dataset).thing_classes
         refuse_other_classes(f"Model '{first}'", names, f"data set '{dataset}'", classes)
     images = images[:limit]
     page, counts = (os.path.join(folder, x) for x in ("index.html", "predictions.json"))
+    outputs = [*(os.path.join(folder, image.picture) for image in images), page, counts]
+    refuse_impossible_outputs(outputs, read)
     if not overwrite:
-        pictures = [os.path.join(folder, image.picture) for image in images]
-        refuse_to_replace([*pictures, page, counts])
+        refuse_to_replace(outputs)
 
     rows = []
     for image in tqdm(images, desc="Comparing", unit="image"):
-        pixels = read_image(image.file_name)
+        [frame] = image.frames()
+        pixels = frame.pixels
         panels, detections = [], {}
         if image.record and image.dataset in annotated:
             truth = visualization.draw_ground_truth(pixels, image.record, names)
             panels.append(visualization.add_caption("ground truth", truth))
         for name, predictor in predictors.items():
-            instances = predictor(image.file_name)
+            instances = predictor(frame)
             drawn = visualization.draw_detections(pixels, instances, names)
             panels.append(visualization.add_caption(name, drawn))
             detections[name] = len(instances)
@@ -127,8 +132,8 @@ def compare_models(
         visualization.write_rgb(target, np.concatenate(panels, axis=1))
         rows.append({"image": image.file_name, "picture": image.picture, "detections": detections})
     write_page(page, rows, threshold)
-    with open(counts, "w", encoding="utf-8") as f:
-        json.dump({"threshold": threshold, "images": rows}, f, indent=1)
+    content = json.dumps({"threshold": threshold, "images": rows}, indent=1)
+    write_whole(counts, content.encode())
     return f"{len(images)} pictures in {folder}; open {page} to leaf through them"
 
 
@@ -149,7 +154,8 @@ def read_models(
             raise ValueError(f"Two models are named '{name}'. Give each its own name.")
         if "://" not in weights and not os.path.isfile(weights):
             raise FileNotFoundError(f"Weights '{weights}' of model '{name}' are no file.")
-        predictors[name] = Predictor(weights, read_cfg(config_file, opts), threshold=threshold)
+        cfg = read_cfg(config_file, opts)
+        predictors[name] = Predictor(weights, cfg, threshold=threshold, masks="rle")
     first = models[0][0]
     names = predictors[first].names
     for name, predictor in predictors.items():
@@ -179,12 +185,17 @@ def write_page(file_name: str, rows: List[Dict], threshold: float) -> None:
             number=number,
             total=len(rows),
             threshold=f"{threshold:g}",
-            picture=escape(row["picture"]),
-            source=quote(Path(row["picture"]).as_posix()),
+            picture=escape(readable(row["picture"])),
+            source=quote(os.fsencode(Path(row["picture"]).as_posix())),
             counts=", ".join(f"{escape(name)}: {n}" for name, n in row["detections"].items()),
         )
         for number, row in enumerate(rows, 1)
     ]
     title = escape(", ".join(rows[0]["detections"]))
     page = PAGE.substitute(title=title, figures="\n".join(figures))
-    Path(file_name).write_text(page, encoding="utf-8")
+    write_whole(file_name, page.encode())
+
+
+def readable(path: str) -> str:
+    """A path as text for people; a byte that is not in UTF-8 is a replacement character."""
+    return os.fsencode(path).decode(errors="replace")

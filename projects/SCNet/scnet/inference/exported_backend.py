@@ -7,7 +7,9 @@ import torch
 from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.structures import Instances
 
+from ..config import MAX_PIXELS
 from ..export.runtime import load_exported
+from .mask_formats import resize
 from .pytorch_backend import Config
 
 
@@ -39,12 +41,15 @@ class ExportedBackend:
         self.model = load_exported(weights)
         metadata = self.model.metadata
         self.names = metadata["class_names"]
+        self.max_pixels = metadata.get("max_pixels", MAX_PIXELS)  # files of version 0.1 say none
         self.resize = ResizeShortestEdge(metadata["min_size_test"], metadata["max_size_test"])
 
     def __call__(self, images: List[np.ndarray]) -> List[Instances]:
         """Find the objects; see :class:`scnet.inference.backends.Backend`."""
         inputs = [self._prepare(pixels) for pixels in images]
-        return self.model(inputs, [pixels.shape[:2] for pixels in images])
+        return [
+            resize(self.model.detect(x), *pixels.shape[:2]) for x, pixels in zip(inputs, images)
+        ]
 
     def _prepare(self, pixels: np.ndarray) -> torch.Tensor:
         """Make the file's input (3, h, w) from an image (H, W, 3), BGR."""

@@ -4,12 +4,13 @@ import glob
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Union
+from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Union
 
 import cv2
 import numpy as np
 from detectron2.data import DatasetCatalog
 
+from ..config import MAX_PIXELS
 from ..data import read_image
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -47,12 +48,14 @@ class InputImage:
         picture: path of its picture within the output folder.
         dataset: name of the data set that the image belongs to; None if it belongs to none.
         record: Detectron2's dict of the image in that data set.
+        max_pixels: INPUT.MAX_PIXELS of the model that it is for.
     """
 
     file_name: str
     picture: str
     dataset: Optional[str] = None
     record: Optional[Dict] = None
+    max_pixels: int = MAX_PIXELS
 
     def count(self) -> int:
         """The number of frames, which is 1."""
@@ -64,7 +67,7 @@ class InputImage:
         Raises:
             FileNotFoundError, ValueError: see :func:`scnet.data.read_image`.
         """
-        yield Frame(self, 1, read_image(self.file_name))
+        yield Frame(self, 1, read_image(self.file_name, max_pixels=self.max_pixels))
 
 
 @dataclass
@@ -89,6 +92,8 @@ class InputVideo:
         Raises:
             ValueError: OpenCV cannot read the file, or there is no such camera.
         """
+        if not is_utf8(self.file_name):
+            raise ValueError(f"Cannot open {self}: its name is not in UTF-8. Rename it.")
         capture = cv2.VideoCapture(self.file_name if self.camera is None else self.camera)
         if not capture.isOpened():
             raise ValueError(f"Cannot open {self}.")
@@ -96,7 +101,7 @@ class InputVideo:
 
     def count(self) -> Optional[int]:
         """The number of frames that the file says it has; None for a camera, or if unknown."""
-        if self.camera is not None:
+        if self.camera is not None or not is_utf8(self.file_name):
             return None
         capture = cv2.VideoCapture(self.file_name)
         count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -144,26 +149,32 @@ class InputVideo:
 Input = Union[InputImage, InputVideo]
 
 
+def is_utf8(path: str) -> bool:
+    """Whether a path can be given to OpenCV, which crashes where it is not in UTF-8."""
+    return os.fsencode(path).decode(errors="replace") == path
+
+
 def frames_of(inputs: Iterable[Input]) -> Iterator[Frame]:
     """Read all frames of all inputs, each when it is needed."""
     for source in inputs:
         yield from source.frames()
 
 
-def find_inputs(sources: Iterable[str]) -> List[Input]:
+def find_inputs(sources: Iterable[str], max_pixels: int = MAX_PIXELS) -> List[Input]:
     """Find the images and videos that the sources name, each once.
 
     Args:
         sources: image files; video files; folders, for the images in them and below; patterns
             such as "photos/*.jpg", in which ** stands for folders too; names of registered data
             sets; numbers of cameras.
+        max_pixels: INPUT.MAX_PIXELS of the model that they are for.
 
     Raises:
         FileNotFoundError: a source is nothing of that kind, or has no images.
     """
     inputs: Dict[str, Input] = {}
     for source in sources:
-        inputs.update({x.file_name: x for x in _find(source)})
+        inputs.update({x.file_name: x for x in _find(source, max_pixels)})
     return list(inputs.values())
 
 
@@ -183,7 +194,7 @@ def refuse_same_pictures(inputs: Iterable[Input]) -> None:
         first[x.picture] = x.file_name
 
 
-def find_images(sources: Iterable[str]) -> List[InputImage]:
+def find_images(sources: Iterable[str], max_pixels: int = MAX_PIXELS) -> List[InputImage]:
     """Find the images that the sources name, each with a picture of its own.
 
     Arguments and errors as for :func:`find_inputs`.
@@ -192,7 +203,7 @@ def find_images(sources: Iterable[str]) -> List[InputImage]:
         ValueError: a source names a video or a camera; or see :func:`refuse_same_pictures`.
     """
     images: List[InputImage] = []
-    for x in find_inputs(sources):
+    for x in find_inputs(sources, max_pixels):
         if isinstance(x, InputVideo):
             raise ValueError(f"'{x.file_name}' is a video or a camera; give images.")
         images.append(x)
@@ -200,22 +211,24 @@ def find_images(sources: Iterable[str]) -> List[InputImage]:
     return images
 
 
-def _find(source: str) -> List[Input]:
+def _find(source: str, max_pixels: int) -> List[Input]:
     """Find what one source names; see :func:`find_inputs`."""
     path = Path(source)
     found: List[Input]
     if path.is_dir():
-        files = (p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        found = [_file(p, path) for p in sorted(files)]
+        # macOS keeps what other systems have no place for in "._photo.jpg" beside "photo.jpg".
+        files = (p for p in path.rglob("*") if not p.name.startswith("._"))
+        found = [_file(p, path, max_pixels) for p in sorted(files) if _is_named(p, IMAGE_SUFFIXES)]
     elif path.is_file():
-        found = [_file(path, path.parent)]
+        found = [_file(path, path.parent, max_pixels)]
     elif source in DatasetCatalog:
         records = DatasetCatalog.get(source)
         paths = [Path(os.path.abspath(r["file_name"])) for r in records]
         folder = os.path.commonpath([p.parent for p in paths]) if paths else ""
+        pictures = [str(p.relative_to(folder).with_suffix(".png")) for p in paths]
         found = [
-            InputImage(r["file_name"], str(p.relative_to(folder).with_suffix(".png")), source, r)
-            for r, p in zip(records, paths)
+            InputImage(r["file_name"], picture, source, r, max_pixels)
+            for r, picture in zip(records, pictures)
         ]
     elif source.isdecimal():
         found = [InputVideo(source, f"camera{source}.mp4", int(source))]
@@ -223,8 +236,7 @@ def _find(source: str) -> List[Input]:
         fixed = next(k for k, part in enumerate(path.parts) if glob.has_magic(part))
         root, known = Path(*path.parts[:fixed]), IMAGE_SUFFIXES | VIDEO_SUFFIXES
         matches = (Path(p) for p in glob.glob(source, recursive=True))
-        files = (p for p in matches if p.suffix.lower() in known and p.is_file())
-        found = [_file(p, root) for p in sorted(files)]
+        found = [_file(p, root, max_pixels) for p in sorted(matches) if _is_named(p, known)]
     else:
         raise FileNotFoundError(
             f"'{source}' is no image, folder or registered data set, no video and no camera."
@@ -236,9 +248,17 @@ def _find(source: str) -> List[Input]:
     return found
 
 
-def _file(path: Path, root: Path) -> Input:
+def _is_named(path: Path, suffixes: Set[str]) -> bool:
+    """Whether a path has one of the endings and is no folder.
+
+    It may be a link that leads nowhere, which is named later as what cannot be read.
+    """
+    return path.suffix.lower() in suffixes and not path.is_dir()
+
+
+def _file(path: Path, root: Path, max_pixels: int) -> Input:
     """Make an input of a file; its picture lies where the file lies within ``root``."""
     relative = path.relative_to(root)
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return InputVideo(str(path), str(relative.with_suffix(".mp4")))
-    return InputImage(str(path), str(relative.with_suffix(".png")))
+    return InputImage(str(path), str(relative.with_suffix(".png")), max_pixels=max_pixels)

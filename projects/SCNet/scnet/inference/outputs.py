@@ -1,6 +1,7 @@
 """Writing what was predicted: pictures and videos, label maps, results in COCO format."""
 
 import json
+import logging
 import os
 from abc import abstractmethod
 from contextlib import AbstractContextManager
@@ -12,8 +13,13 @@ import numpy as np
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Instances
 
+from ..data.coco_file import read_coco_file
 from ..visualization import draw_detections, write_rgb
-from .inputs import Frame, Input, InputImage, InputVideo
+from ..whole_files import naming, place_beside, write_png
+from .inputs import Frame, Input, InputImage, InputVideo, is_utf8
+from .mask_formats import to_bitmap, to_rle
+
+logger = logging.getLogger(__name__)
 
 
 class Writer(AbstractContextManager):
@@ -21,7 +27,14 @@ class Writer(AbstractContextManager):
 
     @abstractmethod
     def paths(self, inputs: Sequence[Input]) -> List[str]:
-        """The files and folders that will be written for some inputs."""
+        """The files that will be written for some inputs; of the frames of a video, the first."""
+
+    def check(self, inputs: Sequence[Input]) -> None:
+        """Make sure, before the first frame, that all inputs can be written.
+
+        Raises:
+            ValueError: one cannot; the message says why.
+        """
 
     @abstractmethod
     def write(self, frame: Frame, instances: Instances) -> None:
@@ -29,7 +42,8 @@ class Writer(AbstractContextManager):
 
         Args:
             frame: of :func:`scnet.inference.inputs.frames_of`, in its order.
-            instances: with ``scores``, and ``pred_masks`` (R, H, W) if the model predicts masks.
+            instances: with ``scores`` and, if the model predicts masks, ``pred_masks``: (R, H, W)
+                bool, or RLE, which take less memory.
         """
 
     def close(self) -> None:
@@ -53,7 +67,7 @@ class Pictures(Writer):
             names: of the classes.
         """
         self.folder, self.names = folder, names
-        self.video: Optional[cv2.VideoWriter] = None
+        self.video: Optional[Video] = None
         self.source: Optional[InputVideo] = None  # what the video is of
 
     def paths(self, inputs: Sequence[Input]) -> List[str]:
@@ -74,31 +88,70 @@ class Pictures(Writer):
             return
         if self.video is None or source is not self.source:
             self.close()
-            self.video = open_video(path, source.rate, drawn.shape[:2])
+            self.video = Video(path, source.rate, drawn.shape[:2])
             self.source = source
-        self.video.write(np.ascontiguousarray(drawn[:, :, ::-1]))
+        self.video.write(drawn)
 
     def close(self) -> None:
-        if self.video is not None:
-            self.video.release()
-        self.video = self.source = None
+        """Finish the video that was begun.
+
+        Raises:
+            OSError: see :meth:`Video.close`.
+        """
+        video, self.video, self.source = self.video, None, None
+        if video is not None:
+            video.close()
 
 
-def open_video(path: str, rate: float, size: Sequence[int]) -> cv2.VideoWriter:
-    """Begin an MPEG-4 video; its folder is made.
+class Video:
+    """Writes an MPEG-4 video, which has its name when it is closed."""
 
-    Args:
-        rate: frames per second.
-        size: height and width.
+    def __init__(self, path: str, rate: float, size: Sequence[int]):
+        """Begin the video; its folder is made.
 
-    Raises:
-        OSError: it cannot be written.
-    """
-    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-    video = cv2.VideoWriter(path, cv2.VideoWriter.fourcc(*"mp4v"), rate, (size[1], size[0]))
-    if not video.isOpened():
-        raise OSError(f"Could not write '{path}'.")
-    return video
+        Args:
+            path: of the file.
+            rate: frames per second.
+            size: height and width.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self.path, self.count = path, 0
+        if not is_utf8(path):
+            raise OSError(f"Could not write '{path}': its name is not in UTF-8.")
+        with naming(path):
+            self.beside = place_beside(path)
+        codec = cv2.VideoWriter.fourcc(*"mp4v")
+        self.writer = cv2.VideoWriter(self.beside, codec, rate, (size[1], size[0]))
+        if not self.writer.isOpened():
+            raise OSError(f"Could not write '{path}'.")
+
+    def write(self, picture: np.ndarray) -> None:
+        """Add a frame (H, W, 3) uint8, RGB."""
+        self.writer.write(np.ascontiguousarray(picture[:, :, ::-1]))
+        self.count += 1
+
+    def close(self) -> None:
+        """Finish the video.
+
+        Raises:
+            OSError: not all frames are in it. OpenCV does not say so itself.
+        """
+        self.writer.release()
+        written = cv2.VideoCapture(self.beside)
+        count = int(written.get(cv2.CAP_PROP_FRAME_COUNT))
+        written.release()
+        with naming(self.path):
+            if count > 0:
+                os.replace(self.beside, self.path)
+            else:
+                os.unlink(self.beside)
+        if count < self.count:
+            raise OSError(
+                f"Could not write '{self.path}': {max(count, 0)} of {self.count} frames are in it. "
+                "Is the disk full?"
+            )
 
 
 class LabelMaps(Writer):
@@ -112,10 +165,7 @@ class LabelMaps(Writer):
         self.folder = folder
 
     def paths(self, inputs: Sequence[Input]) -> List[str]:
-        return [
-            os.path.join(self.folder, x.picture if isinstance(x, InputImage) else _stem(x))
-            for x in inputs
-        ]
+        return [self._path(x, 1) for x in inputs]
 
     def write(self, frame: Frame, instances: Instances) -> None:
         """Write the map.
@@ -124,17 +174,14 @@ class LabelMaps(Writer):
             ValueError: the model predicts no masks.
             OSError: the map cannot be written.
         """
-        [path] = self.paths([frame.source])
-        if isinstance(frame.source, InputVideo):
-            path = os.path.join(path, f"{frame.number:06d}.png")
-        os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        if not cv2.imwrite(path, label_map(instances)):
-            raise OSError(f"Could not write '{path}'.")
+        write_png(self._path(frame.source, frame.number), label_map(instances))
 
-
-def _stem(source: InputVideo) -> str:
-    """The folder for the frames of a video, within the output folder."""
-    return os.path.splitext(source.picture)[0]
+    def _path(self, source: Input, number: int) -> str:
+        """The file for a frame of an input."""
+        name = source.picture
+        if isinstance(source, InputVideo):
+            name = os.path.join(os.path.splitext(name)[0], f"{number:06d}.png")
+        return os.path.join(self.folder, name)
 
 
 def label_map(instances: Instances) -> np.ndarray:
@@ -146,10 +193,14 @@ def label_map(instances: Instances) -> np.ndarray:
     if not instances.has("pred_masks"):
         raise ValueError("The model predicts no masks (MODEL.MASK_ON False).")
     labels = np.zeros(instances.image_size, np.uint8 if len(instances) < 256 else np.uint16)
-    order = instances.scores.argsort(descending=True, stable=True).tolist()
-    for k in reversed(range(len(order))):
-        labels[instances.pred_masks[order[k]].numpy()] = k + 1
+    for label, k in reversed(list(enumerate(by_score(instances), 1))):
+        labels[to_bitmap(instances.pred_masks[k])] = label
     return labels
+
+
+def by_score(instances: Instances) -> List[int]:
+    """The numbers of the instances, by falling score."""
+    return instances.scores.argsort(descending=True, stable=True).tolist()
 
 
 class CocoResults(Writer):
@@ -159,30 +210,37 @@ class CocoResults(Writer):
     ``category_id``, ``bbox`` (x, y, width, height), ``score``, ``segmentation`` (RLE) if the model
     predicts masks, and beside that ``file_name``, ``category_name`` and, in a video, ``frame``. The
     objects of an image come by falling score.
+
+    They are written as they come, beside the file, which has its name when all are there. If an
+    error ends it before, they stay there, and the log says so.
     """
 
     def __init__(self, path: str, names: List[str], annotations: Optional[str] = None):
         """Read the ids; nothing is written yet.
 
         Args:
-            path: of the file, which is written by :meth:`close`.
+            path: of the file.
             names: of the classes.
             annotations: a COCO json with the images, found by their file names, and the
                 categories, found by their names: the ids are taken from it. Without it images
                 are numbered from 1 in their order, categories from 1 in that of ``names``.
 
         Raises:
-            ValueError: a class is no category of the json.
+            FileNotFoundError: there is no such json.
+            ValueError: a class is no category of the json, or it is not in COCO's format.
         """
         self.path, self.names, self.annotations = path, names, annotations
-        self.results: List[Dict] = []
         self.count = 0
         self.category_ids = list(range(1, len(names) + 1))
         if annotations:
-            with open(annotations, encoding="utf-8") as f:
-                content = json.load(f)
-            self.image_ids = {Path(x["file_name"]).parts: x["id"] for x in content["images"]}
-            ids = {x["name"]: x["id"] for x in content["categories"]}
+            content = read_coco_file(annotations)
+            try:
+                self.image_ids = {Path(x["file_name"]).parts: x["id"] for x in content["images"]}
+                ids = {x["name"]: x["id"] for x in content["categories"]}
+            except KeyError as error:
+                raise ValueError(
+                    f"'{annotations}' has an image or a category without {error}."
+                ) from error
             unknown = [name for name in names if name not in ids]
             if unknown:
                 raise ValueError(f"'{annotations}' has no category '{unknown[0]}'.")
@@ -191,42 +249,98 @@ class CocoResults(Writer):
     def paths(self, inputs: Sequence[Input]) -> List[str]:
         return [self.path]
 
+    def check(self, inputs: Sequence[Input]) -> None:
+        """Make sure that the json has all inputs.
+
+        Raises:
+            ValueError: it has not.
+        """
+        if not self.annotations:
+            return
+        unknown = [x.file_name for x in inputs if self._image_id(x) is None]
+        if unknown:
+            others = f", nor {len(unknown) - 1} more" if len(unknown) > 1 else ""
+            raise ValueError(
+                f"'{self.annotations}' has no image '{unknown[0]}'{others}. Leave them out of "
+                "--input, or leave out --annotations."
+            )
+
+    def __enter__(self) -> "CocoResults":
+        """Begin the file.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        with naming(self.path):
+            self.beside = place_beside(self.path)
+            self.file = open(self.beside, "xb")
+        self.file.write(b"[")
+        return self
+
     def write(self, frame: Frame, instances: Instances) -> None:
-        """Keep what was found in the next frame.
+        """Write what was found in the next frame.
 
         Raises:
             ValueError: the image is not in the json.
+            OSError: the file cannot be written.
         """
         self.count += 1
-        image_id = self._image_id(frame) if self.annotations else self.count
-        instances = instances[instances.scores.argsort(descending=True, stable=True)]
-        for x in instances_to_coco_json(instances, image_id):
+        image_id = self._image_id(frame.source) if self.annotations else self.count
+        if image_id is None:
+            self.check([frame.source])
+        fields = dict(instances.get_fields())
+        masks = fields.pop("pred_masks", None)  # bitmaps would be copied when they are sorted
+        found = instances_to_coco_json(Instances(instances.image_size, **fields), image_id)
+        results = []
+        for k in by_score(instances):
+            x = found[k]
+            if masks is not None:
+                x["segmentation"] = to_rle(masks[k])
             index = x["category_id"]
             x["category_id"] = self.category_ids[index]
             x["category_name"] = self.names[index]
             x["file_name"] = frame.source.file_name
             if isinstance(frame.source, InputVideo):
                 x["frame"] = frame.number
-            self.results.append(x)
+            results.append(x)
+        self._append(results)
 
-    def _image_id(self, frame: Frame) -> Union[int, str]:
-        """Find the image by the longest end of its path that is a file name of the json.
+    def _append(self, results: List[Dict]) -> None:
+        """Write results, and the end of the list, over which the next ones are written."""
+        is_first = self.file.tell() == 1
+        texts = [json.dumps(x).encode() for x in results]
+        with naming(self.path):
+            if texts:
+                self.file.write((b"\n" if is_first else b",\n") + b",\n".join(texts))
+            end = self.file.tell()
+            self.file.write(b"\n]\n")
+            self.file.flush()
+            self.file.seek(end)
 
-        Raises:
-            ValueError: there is none.
-        """
-        parts = Path(frame.source.file_name).parts
-        for k in range(len(parts)):
-            if parts[k:] in self.image_ids:
-                return self.image_ids[parts[k:]]
-        raise ValueError(f"'{self.annotations}' has no image '{frame.source.file_name}'.")
+    def _image_id(self, source: Input) -> Union[None, int, str]:
+        """Find the image by the longest end of its path that is a file name of the json."""
+        parts = Path(source.file_name).parts
+        ends = (parts[k:] for k in range(len(parts)))
+        return next((self.image_ids[end] for end in ends if end in self.image_ids), None)
 
     def __exit__(self, *error) -> None:
-        if error[0] is None:  # what is incomplete is not written
+        if error[0] is None:
             self.close()
+            return
+        with naming(self.path):
+            self.file.close()
+        if not self.count:
+            os.unlink(self.beside)
+            return
+        logger.warning(f"What was found before the error is in '{self.beside}'.")
 
     def close(self) -> None:
-        """Write the file."""
-        os.makedirs(os.path.dirname(self.path) or ".", exist_ok=True)
-        with open(self.path, "w", encoding="utf-8") as f:
-            json.dump(self.results, f)
+        """Finish the file, and give it its name.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        self._append([])
+        with naming(self.path):
+            self.file.close()
+            os.replace(self.beside, self.path)

@@ -9,7 +9,7 @@ from detectron2.data import MetadataCatalog
 from detectron2.structures import Instances
 from tqdm import tqdm
 
-from ..overwrite import refuse_to_replace
+from ..overwrite import refuse_impossible_outputs, refuse_to_replace
 from .inputs import Frame, Input, InputImage, InputVideo, find_inputs, refuse_same_pictures
 from .interrupts import Interrupts
 from .outputs import CocoResults, LabelMaps, Pictures, Writer
@@ -66,13 +66,15 @@ def predict_files(
 
     Raises:
         FileExistsError: a file exists, and ``overwrite`` is False.
+        OSError: see :func:`refuse_impossible_outputs`; or a file cannot be written.
         ValueError: there is nothing to write; ``limit`` is less than 1; or see
-            :func:`find_inputs`, :func:`refuse_same_pictures` and :class:`CocoResults`; with
-            ``strict`` see :meth:`Predictor.stream`.
+            :func:`find_inputs`, :func:`refuse_same_pictures`, :func:`refuse_impossible_outputs`
+            and :class:`CocoResults`; with ``strict`` see :meth:`Predictor.stream`.
     """
     if limit is not None and limit < 1:
         raise ValueError("--limit must be 1 or more.")
-    inputs = find_inputs(sources)[:limit]
+    all_inputs = find_inputs(sources, predictor.backend.max_pixels)
+    inputs = all_inputs[:limit]
     writers: List[Tuple[Writer, float]] = []  # and the lowest score for each
     if pictures:
         writers.append((Pictures(pictures, predictor.names), threshold))
@@ -85,8 +87,13 @@ def predict_files(
         writers.append((CocoResults(results, predictor.names, annotations), json_threshold))
     if not writers:
         raise ValueError("Nothing to write. Give --output, --json or --masks.")
+    outputs = [path for writer, _ in writers for path in writer.paths(inputs)]
+    read = [*(x.file_name for x in all_inputs), *([annotations] if annotations else [])]
+    refuse_impossible_outputs(outputs, read)
     if not overwrite:
-        refuse_to_replace([path for writer, _ in writers for path in writer.paths(inputs)])
+        refuse_to_replace(outputs)
+    for writer, _ in writers:
+        writer.check(inputs)
 
     counts = [x.count() for x in inputs]
     known = [count for count in counts if count is not None]  # a camera does not know

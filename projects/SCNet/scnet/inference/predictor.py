@@ -14,6 +14,7 @@ from ..data import convert_image
 from ..modeling.class_metadata import make_metadata
 from .backends import BACKENDS, Backend
 from .inputs import Frame, find_inputs, frames_of
+from .mask_formats import FORMATS, paste
 from .pytorch_backend import Config, PyTorchBackend
 
 
@@ -60,6 +61,7 @@ class Predictor:
         classes: Optional[Sequence[str]] = None,
         batch_size: int = 1,
         array_format: str = "BGR",
+        masks: str = "bitmap",
     ):
         """Read a model.
 
@@ -75,6 +77,8 @@ class Predictor:
                 found, see :meth:`PyTorchBackend.__call__`.
             array_format: order of the channels of images that are given as arrays, "BGR" or
                 "RGB".
+            masks: "bitmap", or "rle" for COCO's run lengths. Bitmaps take a byte for each object
+                and pixel of the image; RLE are made without ever having more than one of them.
 
         Raises:
             ValueError: an argument cannot be used; the message says why.
@@ -84,6 +88,8 @@ class Predictor:
             raise ValueError(f"The batch size must be 1 or more, not {batch_size}.")
         if array_format not in ("BGR", "RGB"):
             raise ValueError(f"array_format must be 'BGR' or 'RGB', not '{array_format}'.")
+        if masks not in FORMATS:
+            raise ValueError(f"masks must be 'bitmap' or 'rle', not '{masks}'.")
         make_backend = BACKENDS.get(Path(weights).suffix.lower(), PyTorchBackend)
         self.backend: Backend = make_backend(weights, config, threshold)
         self.metadata: Metadata = make_metadata({"thing_classes": self.backend.names})
@@ -91,6 +97,7 @@ class Predictor:
         self.classes = None if classes is None else self._numbers(classes)
         self.batch_size = batch_size
         self.array_format = array_format
+        self.masks = masks
 
     @property
     def names(self) -> List[str]:
@@ -115,7 +122,7 @@ class Predictor:
         Yields:
             per image or frame, in order, Instances on the CPU: ``pred_boxes`` in pixels of the
             image, ``scores``, ``pred_classes`` (indices into ``names``) and, if the model
-            predicts masks, ``pred_masks`` (R, H, W).
+            predicts masks, ``pred_masks``: (R, H, W) bool, or a list of RLE, see ``masks``.
 
         Raises:
             FileNotFoundError, ValueError: an image cannot be used; the message names it.
@@ -126,7 +133,8 @@ class Predictor:
             except ValueError as error:
                 which = " or ".join(f"{f} of height and width {f.pixels.shape[:2]}" for f in batch)
                 raise ValueError(f"{which} cannot be used: {error}.") from error
-            yield from map(self._select, found)
+            for instances in found:
+                yield paste(self._select(instances), self.masks)
 
     def _frames(self, images: Images) -> Iterator[Union[Array, Frame]]:
         """Read what is given, one image or frame after the other."""
@@ -138,7 +146,7 @@ class Predictor:
             if isinstance(image, Frame):
                 yield image
             elif isinstance(image, (str, Path, int)):
-                yield from frames_of(find_inputs([str(image)]))
+                yield from frames_of(find_inputs([str(image)], self.backend.max_pixels))
             else:
                 yield Array(number, self._bgr(image, number))
 
@@ -151,7 +159,7 @@ class Predictor:
         name = f"Image number {number}"
         if isinstance(image, PIL.Image.Image):
             try:
-                return convert_image(image, "BGR")
+                return convert_image(image, "BGR", self.backend.max_pixels)
             except ValueError as error:
                 raise ValueError(f"{name} {error}") from error
         if image is None:
@@ -192,7 +200,8 @@ class Predictor:
     def _select(self, instances: Instances) -> Instances:
         """Keep the instances whose score and class are wanted."""
         if self.classes is not None:
-            instances = instances[torch.isin(instances.pred_classes, self.classes)]
+            classes = self.classes.to(instances.pred_classes.device)
+            instances = instances[torch.isin(instances.pred_classes, classes)]
         return above(instances, self.threshold)
 
 

@@ -16,6 +16,7 @@ from ..config import read_cfg
 from ..data import class_names
 from ..data.own_data import register_datasets
 from ..modeling.test_time_augmentation import SCNetWithTTA
+from .mask_formats import resize
 from .optimize import optimize_as_configured
 
 Config = Union[None, str, Path, CfgNode]
@@ -53,6 +54,7 @@ class PyTorchBackend:
         model = optimize_as_configured(model, cfg)
         self.divisor = max(model.backbone.size_divisibility, 1)
         self.input_format = cfg.INPUT.FORMAT
+        self.max_pixels = cfg.INPUT.MAX_PIXELS
         augmented = cfg.TEST.AUG.ENABLED  # by the model, from the image as it is
         size = 0 if augmented else cfg.INPUT.MIN_SIZE_TEST
         self.resize = ResizeShortestEdge(size, cfg.INPUT.MAX_SIZE_TEST)
@@ -76,10 +78,16 @@ class PyTorchBackend:
         results: Dict[int, Instances] = {}
         with torch.no_grad():
             for members in groups.values():
-                outputs = self.model([inputs[k] for k in members])
+                outputs = self._detect([inputs[k] for k in members])
                 for k, output in zip(members, outputs):
-                    results[k] = output["instances"].to("cpu")
+                    results[k] = resize(output, inputs[k]["height"], inputs[k]["width"])
         return [results[k] for k in range(len(inputs))]
+
+    def _detect(self, inputs: List[Dict]) -> List[Instances]:
+        """Find the objects in inputs of one padded size; the masks are not pasted."""
+        if isinstance(self.model, SCNetWithTTA):
+            return [self.model.detect(x) for x in inputs]
+        return self.model.inference(inputs, do_postprocess=False)
 
     def _prepare(self, pixels: np.ndarray) -> Dict:
         """Make the model's input from an image (H, W, 3)."""

@@ -74,6 +74,28 @@ class SCNetWithTTA(GeneralizedRCNNWithTTA):
         inputs, transforms = self._get_augmented_inputs(input)
         if len(inputs) == 1 and not is_flipped(transforms[0]):
             return self.model.inference(inputs)[0]
+        instances = self._merge(input, inputs, transforms)
+        return {"instances": detector_postprocess(instances, *instances.image_size)}
+
+    @torch.no_grad()
+    def detect(self, input: Dict) -> Instances:
+        """Find the objects in an image, with masks that are not pasted.
+
+        Args:
+            input: with "image" (3, H, W), "height" and "width".
+
+        Returns:
+            Instances with ``pred_masks`` (R, 1, M, M), probabilities within the boxes.
+        """
+        inputs, transforms = self._get_augmented_inputs(input)
+        if len(inputs) == 1 and not is_flipped(transforms[0]):
+            return self.model.inference(inputs, do_postprocess=False)[0]
+        return self._merge(input, inputs, transforms)
+
+    def _merge(
+        self, input: Dict, inputs: Sequence[Dict], transforms: Sequence[TransformList]
+    ) -> Instances:
+        """Find the objects in the versions of an image together; see :meth:`detect`."""
         size = input["height"], input["width"]
         heads = self.model.roi_heads
         with self.model.autocast():
@@ -83,7 +105,7 @@ class SCNetWithTTA(GeneralizedRCNNWithTTA):
             [instances] = heads.suppress([boxes], [scores], [size])
             if heads.mask_on:
                 instances.pred_masks = self._mean_masks(features, inputs, instances, transforms)
-        return {"instances": detector_postprocess(instances, *size)}
+        return instances
 
     def _propose(self, x: Dict) -> Tuple[Dict[str, Tensor], Instances]:
         """The features of one version, by name, and its proposals."""

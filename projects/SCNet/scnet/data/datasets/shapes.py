@@ -20,6 +20,7 @@ from iopath.common.file_io import file_lock, get_cache_dir
 from pycocotools import mask as mask_util
 from tqdm import tqdm
 
+from ...whole_files import write_png
 from ..content import AS_IT_IS
 from .loading import load
 
@@ -88,8 +89,8 @@ def _generate_split(root: str, split: str, count: int) -> None:
         seed = [VERSION, list(NUM_IMAGES).index(split), i]
         image, sem_seg, masks, classes = make_image(np.random.default_rng(seed))
         name = f"{i:06d}.png"
-        cv2.imwrite(os.path.join(folders[0], name), image)
-        cv2.imwrite(os.path.join(folders[1], name), sem_seg)
+        write_png(os.path.join(folders[0], name), image)
+        write_png(os.path.join(folders[1], name), sem_seg)
         height, width = sem_seg.shape
         images.append({"id": i, "file_name": name, "height": height, "width": width})
         for mask, category in zip(masks, classes):

@@ -99,17 +99,23 @@ def check_datasets(
             chosen = choose(records, report, pictures)
             if chosen:
                 file_name = f"{name.replace('/', '_')}.png"
-                sheet = contact_sheet(chosen, names[name])
+                sheet = contact_sheet(chosen, names[name], cfg.INPUT.MAX_PIXELS)
                 visualization.write_rgb(os.path.join(folder, file_name), sheet)
         print(f"The report and the pictures are in {folder}.")
     return not any(report.errors.values())
 
 
-def contact_sheet(records: List[Dict], names: List[str]) -> np.ndarray:
-    """Images with their annotations, one picture (H, W, 3) of all."""
+def contact_sheet(records: List[Dict], names: List[str], max_pixels: int) -> np.ndarray:
+    """Images with their annotations, one picture (H, W, 3) of all.
+
+    Args:
+        records: Detectron2's dicts of the images.
+        names: of the classes.
+        max_pixels: INPUT.MAX_PIXELS.
+    """
     cells = []
     for record in records:
-        pixels = read_image(record["file_name"])
+        pixels = read_image(record["file_name"], max_pixels=max_pixels)
         picture = visualization.draw_ground_truth(pixels, record, names)
         scale = CELL / max(picture.shape)
         size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]

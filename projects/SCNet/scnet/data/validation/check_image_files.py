@@ -33,7 +33,7 @@ def check_image_files(
         the records, when they have been looked at.
     """
     for record in records:
-        if _check_image(record, report):
+        if _check_image(record, report, mapper.max_pixels):
             _check_masks(record, report)
             _check_training(record, mapper, report)
             with PathManager.open(record["file_name"], "rb") as f:
@@ -47,7 +47,7 @@ def check_image_files(
         yield record
 
 
-def _check_image(record: Dict, report: Report) -> bool:
+def _check_image(record: Dict, report: Report, max_pixels: int) -> bool:
     """Report an image that cannot be read, or has another size than the json says.
 
     Returns:
@@ -55,7 +55,7 @@ def _check_image(record: Dict, report: Report) -> bool:
     """
     path = record["file_name"]
     try:
-        size = read_image(path).shape[:2]
+        size = read_image(path, max_pixels=max_pixels).shape[:2]
         check_size(path, size, (record["height"], record["width"]))
     except utils.SizeMismatchError as error:
         report.error("wrong size", str(error))
