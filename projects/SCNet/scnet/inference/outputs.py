@@ -13,7 +13,7 @@ import numpy as np
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Instances
 
-from ..data.coco_file import read_coco_file
+from ..data.content import read_content
 from ..visualization import draw_detections, write_rgb
 from ..whole_files import naming, place_beside, write_png
 from .inputs import Frame, Input, InputImage, InputVideo, is_utf8
@@ -233,7 +233,7 @@ class CocoResults(Writer):
         self.count = 0
         self.category_ids = list(range(1, len(names) + 1))
         if annotations:
-            content = read_coco_file(annotations)
+            content, _ = read_content(annotations)
             try:
                 self.image_ids = {Path(x["file_name"]).parts: x["id"] for x in content["images"]}
                 ids = {x["name"]: x["id"] for x in content["categories"]}
