@@ -201,6 +201,9 @@ CASES = {
     "an image whose id is text, others not": [put("images.0.id", "1")],
     "two images with one id": [put("images.1.id", 1)],
     "an image without file_name": [without("images.0.file_name")],
+    "an image of LVIS, with a URL in place of the file_name": [
+        put("images.0", {"id": 1, "height": HEIGHT, "width": WIDTH, "coco_url": "http://a/a.jpg"})
+    ],
     "an image without height": [without("images.0.height")],
     "an image whose width is 0": [put("images.0.width", 0)],
     "a file_name with backslashes": [put("images.1.file_name", "sub\\b.jpg")],

@@ -7,6 +7,11 @@ from typing import Dict
 from ..coco_file import cut, is_id
 from .report import Report
 
+LVIS = (
+    " It has a 'coco_url', as in the files of LVIS. Those do not annotate all classes in all "
+    "images, so COCO's AP of them is wrong, and LVIS's own evaluation is not supported."
+)
+
 
 class ImageEntryCheck:
     """Adds what is wrong with entries about images to a report."""
@@ -27,8 +32,9 @@ class ImageEntryCheck:
         fine = True
         if not isinstance(name, str) or not name:
             fine, name = False, cut(image, 200)
+            lvis = LVIS if "coco_url" in image else ""
             self.report.error(
-                "image without file_name", f"{where}: image {name} has no 'file_name'."
+                "image without file_name", f"{where}: image {name} has no 'file_name'.{lvis}"
             )
         if not is_id(image.get("id")):
             fine = False
