@@ -5,6 +5,7 @@ import pickle
 import random
 import resource
 import signal
+import tarfile
 
 import numpy as np
 import pytest
@@ -201,6 +202,14 @@ def test_files_that_run_code_are_refused(dangerous, model):
     with pytest.raises(ValueError, match="dangerous.*MODEL.TRUST_WEIGHTS True"):
         SCNetCheckpointer(model).load(str(path))
     assert not made.exists()
+
+
+def test_the_format_of_pytorch_before_0_1_10_is_refused(tmp_path):
+    """PyTorch before 2.6 runs code in it, also when asked to read weights only."""
+    with tarfile.open(tmp_path / "old.pth", "w") as tar:
+        tar.addfile(tarfile.TarInfo("pickle"))
+    with pytest.raises(ValueError, match="old.pth' is .*it is of PyTorch before 0.1.10"):
+        read_torch(str(tmp_path / "old.pth"))
 
 
 def test_unless_they_are_trusted(dangerous, model):
