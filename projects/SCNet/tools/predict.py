@@ -19,6 +19,8 @@ from argparse import Namespace
 
 from scnet_tools.arguments import INPUTS, add_drawing_arguments, make_parser, mistakes_in_one_line
 
+TRUST = "MODEL.TRUST_WEIGHTS"
+
 
 def parse_args() -> Namespace:
     parser = make_parser(__doc__)
@@ -59,10 +61,11 @@ def refuse_unused(args: Namespace) -> None:
     for name in ("annotations", "json_threshold"):
         if getattr(args, name) is not None and not args.json:
             raise ValueError(f"--{name.replace('_', '-')} is for --json, which is not given.")
-    if args.opts and args.weights and is_exported(args.weights):
+    changed = [key for key in args.opts[::2] if key != TRUST]
+    if changed and args.weights and is_exported(args.weights):
         raise ValueError(
             f"'{args.weights}' was exported with its config, which cannot be changed: "
-            f"{', '.join(args.opts[::2])}. Export the model again with these values."
+            f"{', '.join(changed)}. Export the model again with these values."
         )
 
 
@@ -87,7 +90,10 @@ def make_predictor(args: Namespace, lowest: float):
     from scnet.inference.pytorch_backend import config_beside
 
     cfg = None  # the predictor finds that of the weights
-    if args.config_file:
+    trusted = False
+    if args.weights and is_exported(args.weights) and not args.config_file:
+        trusted = read_cfg("", args.opts).MODEL.TRUST_WEIGHTS
+    elif args.config_file:
         cfg = read_cfg(args.config_file, args.opts)
     elif args.opts:
         cfg = config_beside(args.weights) if args.weights else None
@@ -103,6 +109,7 @@ def make_predictor(args: Namespace, lowest: float):
         threshold=lowest,
         classes=args.classes,
         batch_size=args.batch_size,
+        trusted=trusted,
     )
 
 

@@ -163,7 +163,7 @@ VALUES = (
 CODES = [getattr(pickle, name)[0] for name in VALUES]
 
 
-# Python's reader of pickles that is written in Python. It is older than types, which do not have it.
+# Python's reader that is written in Python; types do not have it.
 PythonUnpickler: Any = pickle._Unpickler
 
 

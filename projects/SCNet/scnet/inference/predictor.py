@@ -60,6 +60,7 @@ class Predictor:
         classes: Optional[Sequence[str]] = None,
         batch_size: int = 1,
         array_format: str = "BGR",
+        trusted: bool = False,
     ):
         """Read a model.
 
@@ -75,6 +76,8 @@ class Predictor:
                 found, see :meth:`PyTorchBackend.__call__`.
             array_format: order of the channels of images that are given as arrays, "BGR" or
                 "RGB".
+            trusted: also read weights that may run any code, and TorchScript that was exported
+                elsewhere (MODEL.TRUST_WEIGHTS).
 
         Raises:
             ValueError: an argument cannot be used; the message says why.
@@ -85,7 +88,9 @@ class Predictor:
         if array_format not in ("BGR", "RGB"):
             raise ValueError(f"array_format must be 'BGR' or 'RGB', not '{array_format}'.")
         make_backend = BACKENDS.get(Path(weights).suffix.lower(), PyTorchBackend)
-        self.backend: Backend = make_backend(weights, config, threshold)
+        # A backend of one's own need not know of trust that is not given.
+        more = {"trusted": True} if trusted else {}
+        self.backend: Backend = make_backend(weights, config, threshold, **more)
         self.metadata: Metadata = make_metadata({"thing_classes": self.backend.names})
         self.threshold = threshold
         self.classes = None if classes is None else self._numbers(classes)
