@@ -12,10 +12,9 @@ from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
-from PIL import Image
 from pycocotools import mask as mask_util
 
-from .image import BROKEN, describe
+from .image import BROKEN, describe, open_image
 from .masks import area, to_rle
 
 BACKGROUND = "background"
@@ -38,7 +37,7 @@ def read_png(
             names it.
     """
     try:
-        with PathManager.open(file_name, "rb") as f, Image.open(f) as png:
+        with PathManager.open(file_name, "rb") as f, open_image(f) as png:
             kind, mode, labels = png.format, png.mode, np.asarray(png)
     except BROKEN as error:
         raise ValueError(f"Cannot read semantic map '{file_name}': {describe(error)}") from error
