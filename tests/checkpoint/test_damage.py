@@ -107,6 +107,20 @@ def test_a_full_disk(checkpointer, before, tmp_path):
     assert contents(tmp_path) == before
 
 
+def test_links_are_replaced_and_not_followed(checkpointer, tmp_path):
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    names = ["unfinished_model_0000002.pth", "model_0000002.pth", "last_checkpoint.new"]
+    for name in names:
+        (tmp_path / name).symlink_to(mine)
+    (tmp_path / "last_checkpoint").unlink()
+    (tmp_path / "last_checkpoint").symlink_to(mine)
+    checkpointer.save("model_0000002", iteration=2)
+    assert mine.read_text() == "mine"
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000002.pth"
+    assert not any(path.is_symlink() for path in tmp_path.iterdir())
+
+
 def test_weights_that_are_not_finite_are_not_saved(checkpointer, before, model, tmp_path):
     with torch.no_grad():
         model.bias[7] = float("nan")
