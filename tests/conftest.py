@@ -58,6 +58,12 @@ def random_seed(pytestconfig):
     return seed
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_of_the_user(tmp_path_factory):
+    """Of the tests alone, also in the processes that they start."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     return REPOSITORY

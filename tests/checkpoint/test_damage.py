@@ -5,6 +5,7 @@ import pickle
 import random
 import resource
 import signal
+import tarfile
 
 import numpy as np
 import pytest
@@ -106,6 +107,20 @@ def test_a_full_disk(checkpointer, before, tmp_path):
     assert contents(tmp_path) == before
 
 
+def test_links_are_replaced_and_not_followed(checkpointer, tmp_path):
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    names = ["unfinished_model_0000002.pth", "model_0000002.pth", "last_checkpoint.new"]
+    for name in names:
+        (tmp_path / name).symlink_to(mine)
+    (tmp_path / "last_checkpoint").unlink()
+    (tmp_path / "last_checkpoint").symlink_to(mine)
+    checkpointer.save("model_0000002", iteration=2)
+    assert mine.read_text() == "mine"
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000002.pth"
+    assert not any(path.is_symlink() for path in tmp_path.iterdir())
+
+
 def test_weights_that_are_not_finite_are_not_saved(checkpointer, before, model, tmp_path):
     with torch.no_grad():
         model.bias[7] = float("nan")
@@ -201,6 +216,14 @@ def test_files_that_run_code_are_refused(dangerous, model):
     with pytest.raises(ValueError, match="dangerous.*MODEL.TRUST_WEIGHTS True"):
         SCNetCheckpointer(model).load(str(path))
     assert not made.exists()
+
+
+def test_the_format_of_pytorch_before_0_1_10_is_refused(tmp_path):
+    """PyTorch before 2.6 runs code in it, also when asked to read weights only."""
+    with tarfile.open(tmp_path / "old.pth", "w") as tar:
+        tar.addfile(tarfile.TarInfo("pickle"))
+    with pytest.raises(ValueError, match="old.pth' is .*it is of PyTorch before 0.1.10"):
+        read_torch(str(tmp_path / "old.pth"))
 
 
 def test_unless_they_are_trusted(dangerous, model):

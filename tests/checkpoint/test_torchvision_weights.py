@@ -1,3 +1,5 @@
+import hashlib
+import os
 import pickle
 from urllib.error import URLError
 
@@ -12,6 +14,30 @@ from scnet import get_cfg, get_config_file
 from scnet.checkpoint.torchvision_weights import to_detectron2
 
 
+@pytest.fixture(autouse=True)
+def caches(tmp_path, monkeypatch):
+    """Detectron2's cache and that of PyTorch Hub."""
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "fvcore"))
+    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path / "hub"))
+
+
+@pytest.fixture
+def official(tmp_path, monkeypatch):
+    """official(name, what the file holds) puts the file into the cache of PyTorch Hub."""
+
+    def put(name, content):
+        path = tmp_path / "hub/checkpoints/new"
+        path.parent.mkdir(parents=True)
+        torch.save(content, path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:8]
+        path = path.rename(path.with_name(f"{name}-{digest}.pth"))
+        kind = type(torchvision.models.get_model_weights(name).DEFAULT)
+        monkeypatch.setattr(kind, "url", f"https://download.pytorch.org/models/{path.name}")
+        return path
+
+    return put
+
+
 @pytest.mark.parametrize(
     "name, resnet",
     [
@@ -19,15 +45,13 @@ from scnet.checkpoint.torchvision_weights import to_detectron2
         ("resnext50_32x4d", {"DEPTH": 50, "NUM_GROUPS": 32, "WIDTH_PER_GROUP": 4}),
     ],
 )
-def test_converted_weights_give_torchvisions_features(name, resnet, tmp_path, monkeypatch):
-    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+def test_converted_weights_give_torchvisions_features(name, resnet, official):
     theirs = torchvision.models.get_model(name, weights=None).eval()
     for module in theirs.modules():  # statistics that are not those of an untrained network
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.normal_(module.running_mean, std=0.1)
             torch.nn.init.uniform_(module.running_var, 0.5, 2)
-    kind = type(torchvision.models.get_model_weights(name).DEFAULT)
-    monkeypatch.setattr(kind, "get_state_dict", lambda *a, **k: theirs.state_dict())
+    official(name, theirs.state_dict())
 
     cfg = get_cfg()
     cfg.merge_from_file(get_config_file("scnet_R_50_FPN_1x_coco.yaml"))
@@ -47,33 +71,64 @@ def test_converted_weights_give_torchvisions_features(name, resnet, tmp_path, mo
             torch.testing.assert_close(out[f"res{k + 1}"], x, rtol=1e-4, atol=1e-4)
 
 
-def test_converted_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
-    kind = type(torchvision.models.get_model_weights("resnet18").DEFAULT)
-    calls = []
-
-    def get_state_dict(self, **kwargs):
-        calls.append(self)
-        return torchvision.models.resnet18().state_dict()
-
-    monkeypatch.setattr(kind, "get_state_dict", get_state_dict)
-    paths = {PathManager.get_local_path("torchvision://resnet18") for _ in range(2)}
-    assert len(calls) == len(paths) == 1
-    with open(paths.pop(), "rb") as f:
+def test_converted_once(official):
+    path = official("resnet18", torchvision.models.resnet18().state_dict())
+    converted = PathManager.get_local_path("torchvision://resnet18")
+    path.unlink()
+    assert PathManager.get_local_path("torchvision://resnet18") == converted
+    with open(converted, "rb") as f:
         assert "stem.conv1.weight" in pickle.load(f)["model"]
 
 
 def test_without_network_it_says_what_to_fetch_and_where_to_put_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
-    kind = type(torchvision.models.get_model_weights("resnext101_64x4d").DEFAULT)
-
-    def no_network(self, **kwargs):
+    def no_network(*args, **kwargs):
         raise URLError("no network")
 
-    monkeypatch.setattr(kind, "get_state_dict", no_network)
+    monkeypatch.setattr(torch.hub, "download_url_to_file", no_network)
     with pytest.raises(OSError, match="https://.*resnext101_64x4d-.*pth .no network.*checkpoints"):
         PathManager.get_local_path("torchvision://resnext101_64x4d")
     assert not list(tmp_path.rglob("*.pkl"))
+
+
+def test_the_hash_is_checked_in_the_caches_too(official):
+    path = official("resnet18", torchvision.models.resnet18().state_dict())
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + b"x")
+    with pytest.raises(ValueError, match="resnet18-.*pth' is damaged or another file.*Delete it"):
+        PathManager.get_local_path("torchvision://resnet18")
+    path.write_bytes(whole)
+    converted = PathManager.get_local_path("torchvision://resnet18")
+    with open(converted, "r+b") as f:
+        f.seek(1000)
+        f.write(b"changed")
+    with pytest.raises(ValueError, match="resnet18.pkl' is damaged or another file.*Delete it"):
+        PathManager.get_local_path("torchvision://resnet18")
+    os.remove(converted)
+    assert PathManager.get_local_path("torchvision://resnet18") == converted
+
+
+class Dangerous:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return (os.mkdir, (self.folder,))
+
+
+def test_a_file_that_runs_code_is_refused(official, tmp_path):
+    """Whoever can write it can write a hash that begins with the digits, too."""
+    official("resnet18", {"conv1.weight": Dangerous(str(tmp_path / "made"))})
+    with pytest.raises(ValueError, match="holds more than tensors.*mkdir.*Delete it"):
+        PathManager.get_local_path("torchvision://resnet18")
+    assert not (tmp_path / "made").exists()
+
+
+@pytest.mark.parametrize("name", ["../resnet18", "/tmp/resnet18", "..", "a/b", ""])
+@pytest.mark.parametrize("prefix", ["torchvision://", "scnet://"])
+def test_names_that_are_paths_are_refused(tmp_path, prefix, name):
+    with pytest.raises(ValueError, match="no weights of such a name"):
+        PathManager.get_local_path(prefix + name)
+    assert not list(tmp_path.rglob("*.lock"))
 
 
 def test_unknown_names():

@@ -7,6 +7,7 @@ from PIL import Image
 
 from helpers import development_data
 from scnet.data import read_image
+from scnet.data.semantic_targets import read_png
 
 PAGES = [Image.new("L", (8, 6), shade) for shade in (0, 200)]
 
@@ -58,3 +59,22 @@ def test_a_smaller_copy_is_no_page(tmp_path):
 def test_files_of_users(name, reason):
     with pytest.raises(ValueError, match=f"{name}' has .*{reason}"):
         read_image(str(development_data() / "cases" / name))
+
+
+POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 6\n%%EndComments\n(x) deletefile\n"
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.eps"])
+def test_postscript_starts_no_program(tmp_path, monkeypatch, name):
+    """Pillow gives it to Ghostscript, which runs it, whatever the name of the file."""
+
+    def ghostscript(*args, **kwargs):
+        pytest.fail("Ghostscript was started")
+
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", ghostscript)
+    path = tmp_path / name
+    path.write_bytes(POSTSCRIPT)
+    with pytest.raises(ValueError, match=f"{name}': it is empty, or no image of a known format"):
+        read_image(str(path))
+    with pytest.raises(ValueError, match=f"{name}': it is empty, or no image of a known format"):
+        read_png(str(path), ("L",), "one channel", (6, 8))

@@ -42,6 +42,25 @@ def test_a_run_is_not_overwritten(args, finished_run):
     assert contents(finished_run) == before
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "log.txt", "metrics.json", "runs.jsonl"])
+@pytest.mark.parametrize("folder, eval_only", [("run", False), ("run/inference", True)])
+def test_links_in_the_output_folder_are_not_followed(args, tmp_path, name, folder, eval_only):
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / name).symlink_to(mine)
+    with pytest.raises(FileExistsError, match=f"{name}' is a link"):
+        setup(args(eval_only=eval_only))
+    assert mine.read_text() == "mine"
+
+
+def test_the_output_folder_itself_may_be_a_link(args, tmp_path):
+    (tmp_path / "large disk").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "large disk")
+    setup(args())
+    assert (tmp_path / "large disk/config.yaml").exists()
+
+
 def test_resume_with_the_same_model_keeps_the_old_config(args, finished_run):
     before = (finished_run / "config.yaml").read_text()
     cfg = setup(args("SOLVER.MAX_ITER", 77, resume=True))

@@ -118,6 +118,17 @@ def test_options_that_an_exported_file_has_fixed_are_named(run_script, images, t
         run_script(*arguments)
 
 
+@pytest.mark.parametrize(
+    "opts, message", [([], "is a program"), (["MODEL.TRUST_WEIGHTS", True], "has no metadata")]
+)
+def test_torchscript_from_elsewhere_needs_trust(run_script, images, tmp_path, opts, message):
+    weights = tmp_path / "model.ts"
+    torch.jit.trace(torch.nn.ReLU(), torch.rand(3)).save(str(weights))
+    arguments = ["--weights", weights, "--input", images, "--output", tmp_path / "out"]
+    with pytest.raises(SystemExit, match=f"model.ts' {message}"):
+        run_script(*arguments, "--opts", *opts)
+
+
 def test_the_rest_of_a_folder_is_done(predict, check_refused, images, tmp_path):
     """What cannot be read or predicted is named at the end; --strict stops at the first."""
     (images / "cut.jpg").write_bytes((images / "sub/b.jpg").read_bytes()[:300])

@@ -7,6 +7,8 @@ import torch
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg as get_detectron2_cfg
 
+from .safe_config import SafeCfgNode
+
 # The shipped configs lie beside the package in the repository, and inside it in a wheel.
 CONFIG_DIR = Path(__file__).parent / "configs"
 if not CONFIG_DIR.is_dir():
@@ -86,7 +88,8 @@ def add_scnet_config(cfg: CN) -> None:
     # Computed again in the backward pass instead of kept in memory: ("backbone", "mask_branch").
     _C.MODEL.SCNET.ACTIVATION_CHECKPOINTING = ()
 
-    # MODEL.WEIGHTS may hold more than tensors and plain values, and so run any code when read.
+    # MODEL.WEIGHTS may hold more than tensors and plain values, and so run any code when read. Set
+    # in the command or in Python: in a file it is an error.
     _C.MODEL.TRUST_WEIGHTS = False
     # Without training, MODEL.WEIGHTS may hold parameters that the model has not: those of a larger
     # model, or of parts that are switched off.
@@ -146,18 +149,19 @@ def add_scnet_config(cfg: CN) -> None:
     _C.DATASETS.TRAIN_PANOPTIC_IMAGES = ()
 
 
-def get_cfg() -> CN:
+def get_cfg() -> SafeCfgNode:
     """Detectron2's default config with SCNet's keys.
 
-    ``MODEL.DEVICE`` is "cuda" where PyTorch sees a GPU and "cpu" where it does not.
+    ``MODEL.DEVICE`` is "cuda" where PyTorch sees a GPU and "cpu" where it does not. Files that are
+    merged into it are read as data, see :class:`SafeCfgNode`.
     """
-    cfg = get_detectron2_cfg()
+    cfg = SafeCfgNode(get_detectron2_cfg())
     add_scnet_config(cfg)
     cfg.MODEL.DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
     return cfg
 
 
-def read_cfg(config_file: Union[str, Path], opts: Sequence[str] = ()) -> CN:
+def read_cfg(config_file: Union[str, Path], opts: Sequence[str] = ()) -> SafeCfgNode:
     """Read a config file upon the defaults of :func:`get_cfg`.
 
     Args:
@@ -165,14 +169,11 @@ def read_cfg(config_file: Union[str, Path], opts: Sequence[str] = ()) -> CN:
         opts: keys and values in turn, which come last.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        KeyError: a key does not exist.
+        FileNotFoundError, ValueError: see :meth:`SafeCfgNode.merge_from_file`.
     """
-    if config_file and not Path(config_file).is_file():
-        raise FileNotFoundError(f"The config '{config_file}' does not exist.")
     cfg = get_cfg()
     if config_file:
-        cfg.merge_from_file(str(config_file))
+        cfg.merge_from_file(config_file)
     cfg.merge_from_list(list(opts))
     return cfg
 

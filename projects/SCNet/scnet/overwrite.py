@@ -1,4 +1,4 @@
-"""What exists is not written over unasked, and what is read never is."""
+"""What exists is not written over unasked, and what is read or linked is never."""
 
 import os
 from functools import cache
@@ -58,3 +58,17 @@ def refuse_impossible_outputs(outputs: Sequence[str], inputs: Iterable[str]) -> 
             raise NotADirectoryError(f"'{existing}' is no folder, so nothing can be written there.")
         if not os.access(existing, os.W_OK | os.X_OK):
             raise PermissionError(f"You may not write into the folder '{existing}'.")
+
+
+def refuse_links(folder: str, names: Sequence[str]) -> None:
+    """Make sure that what is written or appended to files of these names stays in the folder.
+
+    Raises:
+        FileExistsError: one is a link.
+    """
+    links = [name for name in names if os.path.islink(os.path.join(folder, name))]
+    if links:
+        raise FileExistsError(
+            f"'{os.path.join(folder, links[0])}' is a link, so that another file would be written "
+            "to. Remove it, or choose another folder."
+        )

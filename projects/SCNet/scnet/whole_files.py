@@ -6,7 +6,7 @@ place of an output is replaced, and what it leads to stays as it is.
 
 import os
 from contextlib import contextmanager, suppress
-from typing import Iterator
+from typing import IO, Any, Dict, Iterator, Optional
 
 import cv2
 import numpy as np
@@ -25,6 +25,12 @@ def naming(path: str) -> Iterator[None]:
         raise OSError(f"Could not write '{path}': {error.strerror or error}.") from error
 
 
+def remove_if_there(path: str) -> None:
+    """Remove a file that a killed process may have left, or a link, but not what it leads to."""
+    with suppress(FileNotFoundError):
+        os.unlink(path)
+
+
 def place_beside(path: str) -> str:
     """Get the name under which a file is written until it is whole; its folder is made.
 
@@ -34,13 +40,20 @@ def place_beside(path: str) -> str:
     stem, ending = os.path.splitext(name)
     os.makedirs(folder or ".", exist_ok=True)
     beside = os.path.join(folder, f".{stem}.part{ending}")
-    with suppress(FileNotFoundError):
-        os.unlink(beside)
+    remove_if_there(beside)
     return beside
 
 
-def write_whole(path: str, content: bytes) -> None:
-    """Write a file and make its folder; a file of that name is replaced.
+@contextmanager
+def whole_file(path: str, binary: bool = False, newline: Optional[str] = None) -> Iterator[IO[Any]]:
+    """Open a file that gets its name when it is whole, and make its folder.
+
+    A file or a link of that name is replaced then; after an error it is unchanged.
+
+    Args:
+        path: of the file.
+        binary: bytes are written; otherwise text in UTF-8.
+        newline: see :func:`open`.
 
     Raises:
         OSError: it cannot be written; the message names it.
@@ -48,13 +61,19 @@ def write_whole(path: str, content: bytes) -> None:
     with naming(path):
         beside = place_beside(path)
         try:
-            with open(beside, "xb") as f:
-                f.write(content)
+            options: Dict[str, Any] = {} if binary else {"encoding": "utf-8", "newline": newline}
+            with open(beside, "xb" if binary else "x", **options) as f:  # "x" follows no link
+                yield f
             os.replace(beside, path)
-        except OSError:
-            with suppress(FileNotFoundError):
-                os.unlink(beside)
+        except BaseException:
+            remove_if_there(beside)
             raise
+
+
+def write_whole(path: str, content: bytes) -> None:
+    """Write a file; see :func:`whole_file`."""
+    with whole_file(path, binary=True) as f:
+        f.write(content)
 
 
 def write_png(path: str, pixels: np.ndarray) -> None:

@@ -26,6 +26,8 @@ from scnet_tools.arguments import (
     print_line,
 )
 
+TRUST = "MODEL.TRUST_WEIGHTS"
+
 
 def parse_args() -> Namespace:
     parser = make_parser(__doc__)
@@ -66,10 +68,11 @@ def refuse_unused(args: Namespace) -> None:
     for name in ("annotations", "json_threshold"):
         if getattr(args, name) is not None and not args.json:
             raise ValueError(f"--{name.replace('_', '-')} is for --json, which is not given.")
-    if args.opts and args.weights and is_exported(args.weights):
+    changed = [key for key in args.opts[::2] if key != TRUST]
+    if changed and args.weights and is_exported(args.weights):
         raise ValueError(
             f"'{args.weights}' was exported with its config, which cannot be changed: "
-            f"{', '.join(args.opts[::2])}. Export the model again with these values."
+            f"{', '.join(changed)}. Export the model again with these values."
         )
 
 
@@ -94,7 +97,10 @@ def make_predictor(args: Namespace, lowest: float):
     from scnet.inference.pytorch_backend import config_beside
 
     cfg = None  # the predictor finds that of the weights
-    if args.config_file:
+    trusted = False
+    if args.weights and is_exported(args.weights) and not args.config_file:
+        trusted = read_cfg("", args.opts).MODEL.TRUST_WEIGHTS
+    elif args.config_file:
         cfg = read_cfg(args.config_file, args.opts)
     elif args.opts:
         cfg = config_beside(args.weights) if args.weights else None
@@ -111,6 +117,7 @@ def make_predictor(args: Namespace, lowest: float):
         classes=args.classes,
         batch_size=args.batch_size,
         masks="rle",
+        trusted=trusted,
     )
 
 

@@ -13,6 +13,7 @@ from tabulate import tabulate
 from torch import nn
 
 from ..modeling import SCNet, class_metadata
+from ..whole_files import remove_if_there
 from .durable import rename_durably, write_durably
 from .other_formats import from_model_zoo, from_pycls
 from .reading import check_values, read_pickle, read_torch
@@ -70,12 +71,12 @@ class SCNetCheckpointer(DetectionCheckpointer):
         if not self.save_dir or not self.save_to_disk:
             return
         check_finite(self.model)
+        unfinished = os.path.join(self.save_dir, f"{UNFINISHED}{name}.pth")
         try:
+            remove_if_there(unfinished)  # a link would be followed
             super().save(UNFINISHED + name, **kwargs)
         except (OSError, RuntimeError) as error:  # PyTorch's writer raises the latter
-            unfinished = os.path.join(self.save_dir, f"{UNFINISHED}{name}.pth")
-            if os.path.exists(unfinished):
-                os.remove(unfinished)
+            remove_if_there(unfinished)
             last = self.get_checkpoint_file()
             raise OSError(
                 f"Cannot write the checkpoint '{name}.pth' in '{self.save_dir}': {error}. "

@@ -1,12 +1,16 @@
 """Fetching weights once, converting them, and keeping them in the cache."""
 
+import hashlib
 import os
+import re
 import tempfile
 from abc import abstractmethod
 from typing import IO, Any, List
 
 from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import PathHandler, file_lock, get_cache_dir
+
+from .hashes import verify_hash
 
 
 class ConvertedWeightsHandler(PathHandler):
@@ -33,16 +37,26 @@ class ConvertedWeightsHandler(PathHandler):
         return [self.prefix]
 
     def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+        """Get the converted file, whose hash is kept beside it.
+
+        Raises:
+            ValueError: the name is a path, or the file has changed since it was written; or see
+                :meth:`convert`.
+        """
         name = path[len(self.prefix) :]
+        if not re.fullmatch(r"\w[\w.-]*", name):
+            raise ValueError(f"'{path}': there are no weights of such a name.")
         folder = os.path.join(get_cache_dir(), "scnet", self.prefix.split(":")[0])
         target = os.path.join(folder, name + self.suffix)
+        hash_file = target + ".sha256"
         PathManager.mkdirs(folder)
         with file_lock(target):  # the processes of a distributed run all ask for it
-            if not os.path.exists(target):
+            if not (os.path.exists(target) and os.path.exists(hash_file)):
                 content = self.convert(name, folder)
-                with tempfile.NamedTemporaryFile(dir=folder, delete=False) as f:
-                    f.write(content)
-                os.replace(f.name, target)
+                replace_file(target, content)
+                replace_file(hash_file, hashlib.sha256(content).hexdigest().encode())
+        with open(hash_file) as f:
+            verify_hash(target, f.read())
         return target
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
@@ -51,3 +65,10 @@ class ConvertedWeightsHandler(PathHandler):
     def register(self) -> None:
         """Let Detectron2's PathManager understand the prefix."""
         PathManager.register_handler(self, allow_override=True)
+
+
+def replace_file(path: str, content: bytes) -> None:
+    """Write a file that is whole or not there."""
+    with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), delete=False) as f:
+        f.write(content)
+    os.replace(f.name, path)

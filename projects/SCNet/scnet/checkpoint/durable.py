@@ -2,6 +2,8 @@
 
 import os
 
+from ..whole_files import remove_if_there
+
 
 def rename_durably(source: str, target: str) -> None:
     """Give a file its name once its content is on the disk; a file of that name is replaced."""
@@ -12,6 +14,7 @@ def rename_durably(source: str, target: str) -> None:
 
 def write_durably(path: str, text: str) -> None:
     """Write a file; one of that name stays until the new one is whole, and is replaced then."""
-    with open(f"{path}.new", "w") as f:
+    remove_if_there(f"{path}.new")
+    with open(f"{path}.new", "x") as f:  # "x" follows no link
         f.write(text)
     rename_durably(f"{path}.new", path)

@@ -2,12 +2,15 @@
 
 import pickle
 import re
+import tarfile
 import zipfile
 from typing import Any, BinaryIO, Dict
 
 import numpy as np
 import torch
 from detectron2.utils.file_io import PathManager
+
+from .array_pickle import load_arrays
 
 TRUST = "If you trust where it comes from, add MODEL.TRUST_WEIGHTS True."
 WAY_OUT = (
@@ -18,35 +21,9 @@ WAY_OUT = (
 # No weight and no statistic of a trained network comes near it.
 LARGEST = 1e10
 
-# What a pickle of NumPy arrays, such as those of Detectron2's model zoo, is made of.
-ARRAY_PARTS = {
-    ("_codecs", "encode"),
-    ("collections", "OrderedDict"),
-    ("numpy", "dtype"),
-    ("numpy", "ndarray"),
-    *(
-        (f"numpy.{core}.{name}", function)
-        for core in ("core", "_core")
-        for name, function in (
-            ("multiarray", "_reconstruct"),
-            ("multiarray", "scalar"),
-            ("numeric", "_frombuffer"),
-        )
-    ),
-}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads a pickle of arrays and plain values, and refuses everything else."""
-
-    def find_class(self, module: str, name: str):
-        if (module, name) not in ARRAY_PARTS:
-            raise pickle.UnpicklingError(f"it wants '{module}.{name}'")
-        return super().find_class(module, name)
-
 
 def read_pickle(path: str, trusted: bool = False) -> Any:
-    """Read a pickle of NumPy arrays.
+    """Read a pickle of NumPy arrays, such as those of Detectron2's model zoo.
 
     Args:
         path: of the file.
@@ -55,14 +32,14 @@ def read_pickle(path: str, trusted: bool = False) -> Any:
     Raises:
         ValueError: the file is damaged, or holds more than arrays and is not trusted.
     """
-    unpickler = pickle.Unpickler if trusted else _ArrayUnpickler
     with PathManager.open(path, "rb") as f:
-        try:
-            return unpickler(f, encoding="latin1").load()
-        except Exception as error:  # of any kind, for a damaged pickle
-            raise ValueError(
-                f"'{path}' is no pickle of arrays, or it is damaged ({error}). {TRUST}"
-            ) from error
+        content = f.read()
+    try:
+        return pickle.loads(content, encoding="latin1") if trusted else load_arrays(content)
+    except Exception as error:  # of any kind, for a damaged pickle
+        raise ValueError(
+            f"'{path}' is no pickle of arrays, or it is damaged ({error}). {TRUST}"
+        ) from error
 
 
 def read_torch(path: str, trusted: bool = False, trust: str = TRUST) -> Any:
@@ -80,6 +57,8 @@ def read_torch(path: str, trusted: bool = False, trust: str = TRUST) -> Any:
     with PathManager.open(path, "rb") as f:
         try:
             check_sums(f)
+            if not trusted:
+                refuse_tar(f)
             return torch.load(f, map_location="cpu", weights_only=not trusted)
         except Exception as error:  # of any kind, for a damaged file
             more = re.search(r"GLOBAL (\S+)", str(error))  # how PyTorch names what it refuses
@@ -92,6 +71,17 @@ def read_torch(path: str, trusted: bool = False, trust: str = TRUST) -> Any:
             raise ValueError(
                 f"'{path}' is truncated, damaged, or no file of PyTorch ({reason}). {WAY_OUT}"
             ) from error
+
+
+def refuse_tar(f: BinaryIO) -> None:
+    """Refuse the format of PyTorch before 0.1.10: PyTorch before 2.6 runs what is in such a file.
+
+    Raises:
+        tarfile.ReadError: it is one.
+    """
+    if tarfile.is_tarfile(f):
+        raise tarfile.ReadError("it is of PyTorch before 0.1.10, which cannot be read safely")
+    f.seek(0)
 
 
 def check_values(state_dict: Dict[str, Any], path: str) -> None:

@@ -14,7 +14,11 @@ import torchvision
 from torch import Tensor
 
 from .converted import ConvertedWeightsHandler
+from .hashes import verify_hash
+from .reading import read_torch
 from .resnet import resnet_modules
+
+AGAIN = "Delete it and fetch it again."
 
 
 def to_detectron2(state_dict: Dict[str, Tensor]) -> Dict[str, np.ndarray]:
@@ -39,7 +43,8 @@ class TorchvisionHandler(ConvertedWeightsHandler):
     """Downloads the weights, verifies the hash in their name, and converts them.
 
     Raises:
-        ValueError: torchvision has no model of the name, or it is no ResNet.
+        ValueError: torchvision has no model of the name, it is no ResNet, or the file is not what
+            its hash says.
         OSError: without network; the message says what to fetch and where to put it.
     """
 
@@ -51,14 +56,7 @@ class TorchvisionHandler(ConvertedWeightsHandler):
             weights = torchvision.models.get_model_weights(name).DEFAULT
         except ValueError as error:
             raise ValueError(f"'{self.prefix}{name}': torchvision has no such model.") from error
-        try:
-            state_dict = weights.get_state_dict(progress=True, check_hash=True)
-        except URLError as error:
-            downloads = os.path.join(torch.hub.get_dir(), "checkpoints")
-            raise OSError(
-                f"Cannot download {weights.url} ({error.reason}). Fetch it by hand, put it into "
-                f"{downloads}, and start again."
-            ) from error
+        state_dict = read_torch(self._official_file(weights.url), trust=AGAIN)
         # Told to, Detectron2's checkpointer finds the parameters below the model's backbone by
         # the ends of their names.
         content = {
@@ -67,3 +65,25 @@ class TorchvisionHandler(ConvertedWeightsHandler):
             "matching_heuristics": True,
         }
         return pickle.dumps(content)
+
+    @staticmethod
+    def _official_file(url: str) -> str:
+        """Find the file in the cache of PyTorch Hub, or else download it.
+
+        Raises:
+            OSError: without network.
+            ValueError: see :func:`scnet.checkpoint.hashes.verify_hash`.
+        """
+        folder = os.path.join(torch.hub.get_dir(), "checkpoints")
+        path = os.path.join(folder, os.path.basename(url))
+        if not os.path.exists(path):
+            os.makedirs(folder, exist_ok=True)
+            try:
+                torch.hub.download_url_to_file(url, path)
+            except URLError as error:
+                raise OSError(
+                    f"Cannot download {url} ({error.reason}). Fetch it by hand, put it into "
+                    f"{folder}, and start again."
+                ) from error
+        verify_hash(path)
+        return path

@@ -1,6 +1,5 @@
 """Getting published weights of SCNet, HTC and Cascade Mask R-CNN by their names (``scnet://``)."""
 
-import hashlib
 import io
 import os
 
@@ -8,6 +7,7 @@ import torch
 from detectron2.utils.file_io import PathManager
 
 from .converted import ConvertedWeightsHandler
+from .hashes import verify_hash
 from .mmdet import convert_mmdet_checkpoint
 
 URL = "https://download.openmmlab.com/mmdetection/v2.0/"
@@ -70,7 +70,7 @@ class ZooHandler(ConvertedWeightsHandler):
 
         Raises:
             OSError: without network.
-            ValueError: see :func:`verify_hash`.
+            ValueError: see :func:`scnet.checkpoint.hashes.verify_hash`.
         """
         url = URL + FILES[name]
         path = os.path.join(folder, os.path.basename(url))
@@ -84,21 +84,3 @@ class ZooHandler(ConvertedWeightsHandler):
                 ) from error
         verify_hash(path)
         return path
-
-
-def verify_hash(path: str) -> None:
-    """Compare a file with the digits in its name (NAME-xxxxxxxx.pth), which begin its SHA-256.
-
-    Raises:
-        ValueError: they differ.
-    """
-    expected = os.path.splitext(path)[0].rpartition("-")[2]
-    digest = hashlib.sha256()
-    with open(path, "rb") as f:
-        while block := f.read(1 << 20):
-            digest.update(block)
-    if not digest.hexdigest().startswith(expected):
-        raise ValueError(
-            f"'{path}' is damaged or another file: its SHA-256 begins with "
-            f"{digest.hexdigest()[:8]}, not {expected}. Delete it and fetch it again."
-        )

@@ -3,7 +3,7 @@
 import re
 import threading
 from contextlib import contextmanager
-from typing import Iterator, Optional, Tuple
+from typing import BinaryIO, Iterator, Optional, Tuple
 
 import numpy as np
 from detectron2.data import detection_utils as utils
@@ -20,6 +20,10 @@ EXIF_ORIENTATION = 0x0112
 # are names for how pixels are stored: "RGB;16B" has 16 bits per channel, but "BGR;16" per pixel.
 DEEP_MODES = ("I", "F")
 DEEP_STORAGE = re.compile(r"[A-Za-z]+;16[BLNS]")
+
+# What Pillow decodes itself. It goes by the content, not by the ending of the name, and for others,
+# such as PostScript, it starts programs that run what is in the file.
+FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "PSD", "TIFF", "WEBP")
 
 # Their further frames are no images: smaller or other views of the photograph, layers.
 FORMATS_OF_ONE_IMAGE = ("MPO", "PSD")
@@ -70,6 +74,15 @@ def describe(error: Exception) -> str:
     return f"{error}."
 
 
+def open_image(f: BinaryIO) -> Image.Image:
+    """Open an image of Pillow; one of another format than :data:`FORMATS` is no image.
+
+    Raises:
+        OSError: it is no such image; or others of :data:`BROKEN`.
+    """
+    return Image.open(f, formats=FORMATS)
+
+
 def read_image(
     file_name: str, format: Optional[str] = "BGR", max_pixels: int = MAX_PIXELS
 ) -> np.ndarray:
@@ -91,11 +104,15 @@ def read_image(
             several frames or pages, or more than ``max_pixels``.
     """
     try:
-        with limit_of_pixels(max_pixels):
-            with PathManager.open(file_name, "rb") as f, Image.open(f) as image:
-                mode, frames = deep_mode(image), count_frames(image)
+        with (
+            limit_of_pixels(max_pixels),
+            PathManager.open(file_name, "rb") as f,
+            open_image(f) as image,
+        ):
+            mode, frames = deep_mode(image), count_frames(image)
             if not mode and frames == 1:
-                return utils.read_image(file_name, format=format)
+                # The rest of utils.read_image, which would open the file once more.
+                return utils.convert_PIL_to_numpy(utils._apply_exif_orientation(image), format)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"Image '{file_name}' does not exist.") from error
     except BROKEN as error:
@@ -159,7 +176,7 @@ def too_deep(mode: str) -> str:
 
 
 def count_frames(image: Image.Image) -> int:
-    """Count the frames of an animation, or the pages of a TIFF file; an image may be moved."""
+    """Count the frames of an animation, or the pages of a TIFF file."""
     frames = getattr(image, "n_frames", 1)
     if image.format in FORMATS_OF_ONE_IMAGE:
         return 1
@@ -169,6 +186,7 @@ def count_frames(image: Image.Image) -> int:
     for frame in range(frames):
         image.seek(frame)
         count += not image.tag_v2.get(TIFF_SUBFILE_TYPE, 0) & TIFF_NO_PAGE
+    image.seek(0)
     return max(count, 1)
 
 
@@ -199,6 +217,6 @@ def _exif_rotates(file_name: str, size: Tuple[int, int]) -> bool:
     with (
         limit_of_pixels(2 * size[0] * size[1]),  # it was read before
         PathManager.open(file_name, "rb") as f,
-        Image.open(f) as image,
+        open_image(f) as image,
     ):
         return image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)

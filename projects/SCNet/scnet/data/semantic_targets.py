@@ -12,11 +12,10 @@ from typing import Dict, List, Sequence, Tuple
 
 import numpy as np
 from detectron2.utils.file_io import PathManager
-from PIL import Image
 from pycocotools import mask as mask_util
 
 from ..config import MAX_PIXELS
-from .image import BROKEN, describe, limit_of_pixels
+from .image import BROKEN, describe, limit_of_pixels, open_image
 from .masks import area, to_rle
 
 BACKGROUND = "background"
@@ -47,7 +46,7 @@ def read_png(
         with (
             limit_of_pixels(max_pixels),
             PathManager.open(file_name, "rb") as f,
-            Image.open(f) as png,
+            open_image(f) as png,
         ):
             kind, mode, labels = png.format, png.mode, np.asarray(png)
     except BROKEN as error:

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from ..modeling import SCNet
 from ..modeling.cascade import Stage
 from ..modeling.mask_branch import MaskBranch
+from ..whole_files import whole_file
 from .evaluation.load_for_evaluation import load_for_evaluation
 from .trainer import Trainer
 
@@ -192,13 +193,13 @@ def save(ious: Dict[str, np.ndarray], folder: Path) -> str:
     axes.set(xlabel="IoU with ground truth", ylabel="share of the boxes (%)")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)  # above the plot
     figure.savefig(folder / "iou_distribution.png", dpi=150, bbox_inches="tight")
-    with open(folder / "histogram.csv", "w", newline="") as f:
+    with whole_file(str(folder / "histogram.csv"), newline="") as f:
         writer = csv.writer(f)
         writer.writerow(["from", "to", *histograms])
         writer.writerows(zip(edges[:-1].round(2), edges[1:].round(2), *histograms.values()))
     np.savez_compressed(folder / "ious.npz", **ious)  # type: ignore[arg-type]
     below = {name: percent_below(values) for name, values in ious.items()}
-    with open(folder / "below.json", "w") as f:
+    with whole_file(str(folder / "below.json")) as f:
         json.dump({name: dict(zip(map(str, THRESHOLDS), v)) for name, v in below.items()}, f)
     rows = [[name, len(ious[name]), *values] for name, values in below.items()]
     head = ["IoU at most (% of the boxes)", "boxes", *map(str, THRESHOLDS)]

@@ -14,11 +14,15 @@ from ..config import read_cfg
 from ..data.config_from_data import configure_for_datasets, configure_semantic
 from ..data.datasets.catalog import check_registered
 from ..data.own_data import data_opts, register_datasets
+from ..overwrite import refuse_links
 from .distributed import share_threads
-from .output_dir import former_config_kept, prepare_output_dir
+from .output_dir import CONFIG, former_config_kept, prepare_output_dir
 from .start_checks import check_cfg, check_evaluator_types
 
 logger = logging.getLogger(__name__)
+
+# What Detectron2 and provenance.py open in OUTPUT_DIR, and so would write where a link leads.
+WRITTEN_BY_NAME = (CONFIG, "log.txt", "metrics.json", "runs.jsonl")
 
 
 def setup(args: Namespace) -> CfgNode:
@@ -31,8 +35,9 @@ def setup(args: Namespace) -> CfgNode:
         the frozen config.
 
     Raises:
-        FileExistsError: OUTPUT_DIR holds a run, and neither ``--resume`` nor ``--eval-only`` was
-            given; or ``--resume`` would go on with another model or optimizer than the run's.
+        FileExistsError: a file that is written in OUTPUT_DIR is a link; OUTPUT_DIR holds a run, and
+            neither ``--resume`` nor ``--eval-only`` was given; or ``--resume`` would go on with
+            another model or optimizer than the run's.
         ValueError: see :func:`configure_data`, :func:`check_cfg` and
             :func:`check_evaluator_types`.
         FileNotFoundError: a data set's json or images are missing.
@@ -52,9 +57,11 @@ def setup(args: Namespace) -> CfgNode:
         log_cfg = cfg.clone()
         log_cfg.defrost()
         log_cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "inference")
+        refuse_links(log_cfg.OUTPUT_DIR, WRITTEN_BY_NAME)
         default_setup(log_cfg, args)
     else:
         log_cfg = cfg
+        refuse_links(cfg.OUTPUT_DIR, WRITTEN_BY_NAME)
         changes = prepare_output_dir(cfg, args.resume)
         with former_config_kept(cfg.OUTPUT_DIR):
             default_setup(cfg, args)

@@ -14,6 +14,7 @@ import torch
 
 from ..modeling.meta_arch import SCNet
 from .checksum import with_checksum
+from .own_files import remember
 from .tracing import names_of_outputs, tracing_adapter
 
 METADATA = "metadata"  # its key in ONNX; in TorchScript with the ending .json
@@ -36,6 +37,7 @@ def write_torchscript(model: SCNet, path: str, metadata: Dict) -> None:
         traced = torch.jit.trace(adapter, adapter.flattened_inputs, check_trace=False)
     content = json.dumps({**metadata, "outputs": names_of_outputs(model)})
     traced.save(path, _extra_files={METADATA + ".json": content})
+    remember(path)
 
 
 def write_onnx(model: SCNet, path: str, metadata: Dict) -> None:

@@ -4,10 +4,12 @@ Shapes: H, W the size of an image as it enters the model, R detections, M the si
 of boxes.
 """
 
+import io
 import json
 import logging
 import os
 import warnings
+import zipfile
 from pathlib import Path
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
 
@@ -18,6 +20,7 @@ from torch import Tensor
 
 from ..checkpoint.reading import check_sums
 from .checksum import KEYS, check
+from .own_files import is_own
 
 logger = logging.getLogger(__name__)
 
@@ -83,15 +86,18 @@ class ExportedModel:
         return instances
 
 
-def load_exported(path: str) -> ExportedModel:
+def load_exported(path: str, trusted: bool = False) -> ExportedModel:
     """Load a file of tools/export.py.
 
     Args:
         path: a file that ends in .ts (TorchScript) or .onnx.
+        trusted: also load TorchScript that this user has not exported on this machine. It is a
+            program, which can write files, for one.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it has another ending, cannot be read, or is not from tools/export.py.
+        ValueError: it has another ending, cannot be read, needs ``trusted``, or is not from
+            tools/export.py.
         ImportError: ONNX Runtime is not installed.
     """
     path = str(path)
@@ -100,7 +106,7 @@ def load_exported(path: str) -> ExportedModel:
         raise ValueError(f"'{path}' is no exported model: it ends in none of {list(LOADERS)}.")
     if not os.path.isfile(path):
         raise FileNotFoundError(f"The exported model '{path}' does not exist.")
-    run, metadata = loader(path)
+    run, metadata = loader(path, trusted)
     if not metadata:
         raise ValueError(
             f"'{path}' has no metadata: it is not from tools/export.py, so nobody knows what its "
@@ -109,14 +115,27 @@ def load_exported(path: str) -> ExportedModel:
     return ExportedModel(run, metadata)
 
 
-def _load_torchscript(path: str):
+def _load_torchscript(path: str, trusted: bool):
     files = {METADATA + ".json": ""}
+    content = Path(path).read_bytes()
+    try:
+        if not zipfile.is_zipfile(io.BytesIO(content)):
+            raise ValueError("it is no zip file")
+        check_sums(io.BytesIO(content))
+    except Exception as error:  # of any kind, for a damaged file
+        raise ValueError(f"'{path}' cannot be read as TorchScript: {error}. {AGAIN}") from error
+    if not trusted and not is_own(content):
+        raise ValueError(
+            f"'{path}' is a program (TorchScript) that was not exported by this user on this "
+            "machine. It can do what you can do, such as write files. Use the model as ONNX, or "
+            "export it here. If you trust where the file comes from, add --opts "
+            "MODEL.TRUST_WEIGHTS True, or trusted=True in Python."
+        )
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "`torch.jit.load` is", FutureWarning)  # deprecated
-            with open(path, "rb") as f:
-                check_sums(f)
-            model = torch.jit.load(path, map_location="cpu", _extra_files=files)
+            # What was checked is what is used: the content, and not the file once more.
+            model = torch.jit.load(io.BytesIO(content), map_location="cpu", _extra_files=files)
         metadata = json.loads(files[METADATA + ".json"] or "{}")
     except Exception as error:  # of any kind, for a damaged file
         raise ValueError(f"'{path}' cannot be read as TorchScript: {error}. {AGAIN}") from error
@@ -130,7 +149,7 @@ def _load_torchscript(path: str):
     return run, metadata
 
 
-def _load_onnx(path: str):
+def _load_onnx(path: str, trusted: bool):  # it is data, trusted or not
     try:
         import onnxruntime
     except ImportError as error:

@@ -6,7 +6,7 @@ import numpy as np
 from detectron2.structures import Instances
 
 from .exported_backend import ExportedBackend
-from .pytorch_backend import Config, PyTorchBackend
+from .pytorch_backend import PyTorchBackend
 
 
 class Backend(Protocol):
@@ -36,9 +36,9 @@ class Backend(Protocol):
 
 
 # By the ending of the weights file: makes a backend from weights, config (None if none is given)
-# and the score below which detections need not be returned. Other endings, and names such as
-# "scnet://R_50_FPN_20e", are PyTorch's.
-BACKENDS: Dict[str, Callable[[str, Config, float], Backend]] = {
+# and the score below which detections need not be returned; and trusted=True, if the user says so.
+# Other endings, and names such as "scnet://R_50_FPN_20e", are PyTorch's.
+BACKENDS: Dict[str, Callable[..., Backend]] = {
     ".pth": PyTorchBackend,
     ".pkl": PyTorchBackend,
     ".ts": ExportedBackend,

@@ -19,13 +19,16 @@ class ExportedBackend:
     It runs one image at a time. Its score threshold is that of the config it was exported with.
     """
 
-    def __init__(self, weights: str, config: Config = None, threshold: float = 0.0):
+    def __init__(
+        self, weights: str, config: Config = None, threshold: float = 0.0, trusted: bool = False
+    ):
         """Read a file.
 
         Args:
             weights: the file.
             config: must be None, as the file has all that a config would say.
             threshold: has no effect: the file returns what it was exported to return.
+            trusted: see :func:`scnet.export.runtime.load_exported`.
 
         Raises:
             ValueError: a config is given; or see :func:`scnet.export.runtime.load_exported`, as
@@ -38,7 +41,7 @@ class ExportedBackend:
                 f"'{weights}' was exported with its config and takes no other. Leave out the "
                 "config, or export the model again with that one."
             )
-        self.model = load_exported(weights)
+        self.model = load_exported(weights, trusted)
         metadata = self.model.metadata
         self.names = metadata["class_names"]
         self.max_pixels = metadata.get("max_pixels", MAX_PIXELS)  # files of version 0.1 say none

@@ -62,6 +62,7 @@ class Predictor:
         batch_size: int = 1,
         array_format: str = "BGR",
         masks: str = "bitmap",
+        trusted: bool = False,
     ):
         """Read a model.
 
@@ -79,6 +80,8 @@ class Predictor:
                 "RGB".
             masks: "bitmap", or "rle" for COCO's run lengths. Bitmaps take a byte for each object
                 and pixel of the image; RLE are made without ever having more than one of them.
+            trusted: also read weights that may run any code, and TorchScript that was exported
+                elsewhere (MODEL.TRUST_WEIGHTS).
 
         Raises:
             ValueError: an argument cannot be used; the message says why.
@@ -91,7 +94,9 @@ class Predictor:
         if masks not in FORMATS:
             raise ValueError(f"masks must be 'bitmap' or 'rle', not '{masks}'.")
         make_backend = BACKENDS.get(Path(weights).suffix.lower(), PyTorchBackend)
-        self.backend: Backend = make_backend(weights, config, threshold)
+        # A backend of one's own need not know of trust that is not given.
+        more = {"trusted": True} if trusted else {}
+        self.backend: Backend = make_backend(weights, config, threshold, **more)
         self.metadata: Metadata = make_metadata({"thing_classes": self.backend.names})
         self.threshold = threshold
         self.classes = None if classes is None else self._numbers(classes)

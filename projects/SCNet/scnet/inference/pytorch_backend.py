@@ -25,7 +25,9 @@ Config = Union[None, str, Path, CfgNode]
 class PyTorchBackend:
     """Runs a model of this package; see :class:`scnet.inference.backends.Backend`."""
 
-    def __init__(self, weights: str, config: Config = None, threshold: float = 0.0):
+    def __init__(
+        self, weights: str, config: Config = None, threshold: float = 0.0, trusted: bool = False
+    ):
         """Build the model of a config and load its weights.
 
         Args:
@@ -33,6 +35,7 @@ class PyTorchBackend:
             config: of the model, or its file; by default "config.yaml" beside the weights. With
                 TEST.AUG.ENABLED images are augmented at test time.
             threshold: detections of a lower score are left out early, so they cost no mask.
+            trusted: as MODEL.TRUST_WEIGHTS True.
 
         Raises:
             ValueError: there is no config, or the weights do not fit it; or see
@@ -46,6 +49,7 @@ class PyTorchBackend:
             )
         cfg = cfg.clone() if isinstance(cfg, CfgNode) else read_cfg(cfg)
         cfg.defrost()
+        cfg.MODEL.TRUST_WEIGHTS = cfg.MODEL.TRUST_WEIGHTS or trusted
         register_datasets(cfg, must_exist=False)  # they may name the classes
         heads = cfg.MODEL.ROI_HEADS
         heads.SCORE_THRESH_TEST = max(heads.SCORE_THRESH_TEST, threshold)

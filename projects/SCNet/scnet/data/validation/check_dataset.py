@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from ... import visualization
 from ...overwrite import refuse_to_replace
+from ...whole_files import whole_file
 from ..config_from_data import set_data_keys
 from ..datasets.catalog import current_classes, summarize
 from ..datasets.loading import load_usable
@@ -93,7 +94,7 @@ def check_datasets(
 
     if folder:
         os.makedirs(folder, exist_ok=True)
-        with open(os.path.join(folder, "report.md"), "w", encoding="utf-8") as f:
+        with whole_file(os.path.join(folder, "report.md")) as f:
             f.write("\n".join(lines) + "\n")
         for name, records in sheets.items():
             chosen = choose(records, report, pictures)

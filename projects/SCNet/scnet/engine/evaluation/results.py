@@ -6,6 +6,8 @@ from typing import Dict
 
 from tabulate import tabulate
 
+from ...whole_files import whole_file
+
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR")
 
 
@@ -24,7 +26,7 @@ def write_results(results: Dict[str, Dict[str, Dict[str, float]]], folder: str) 
     ]
     head = ["data set", "task", *METRICS]
     table = tabulate(rows, head, tablefmt="github", floatfmt=".1f", disable_numparse=[0])
-    with open(os.path.join(folder, "results.md"), "w") as f:
+    with whole_file(os.path.join(folder, "results.md")) as f:
         f.write(table + "\n")
-    with open(os.path.join(folder, "results.json"), "w") as f:
+    with whole_file(os.path.join(folder, "results.json")) as f:
         json.dump(results, f, indent=1)

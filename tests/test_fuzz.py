@@ -1,0 +1,171 @@
+"""Files that were changed anywhere: every reader refuses them in words, and does nothing else.
+
+Python tells a hook of each file that is opened and each process that is started. What libraries do
+in C++ it does not see.
+"""
+
+import json
+import os
+import pickle
+import sys
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from scnet.checkpoint.reading import read_pickle, read_torch
+from scnet.config import read_cfg
+from scnet.data import read_image
+from scnet.data.coco_file import read_coco_file
+from scnet.data.semantic_targets import from_panoptic
+from scnet.export import load_exported
+from scnet.export.files import append_metadata
+
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+FORBIDDEN = (
+    *("subprocess.Popen", "os.system", "os.exec", "os.fork", "os.forkpty", "os.posix_spawn"),
+    *("os.spawn", "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink"),
+    *("os.truncate", "os.chmod", "os.putenv", "shutil.rmtree", "socket.connect"),
+    "pickle.find_class",
+)
+seen = None
+
+
+def hook(event, arguments):
+    if seen is None:
+        return
+    writes = event == "open" and arguments[2] & WRITING and "__pycache__" not in str(arguments[0])
+    if writes or event in FORBIDDEN:
+        seen.append((event, arguments))
+
+
+sys.addaudithook(hook)  # cannot be taken away again
+
+
+@contextmanager
+def nothing_else():
+    """Within it, OSError and ValueError may be raised, and nothing may be written or started."""
+    global seen
+    seen = []
+    try:
+        yield
+    except (OSError, ValueError):
+        pass
+    finally:
+        found, seen = seen, None
+    assert not found
+
+
+def as_pth(path):
+    torch.save({"model": {"w": torch.rand(3), "n": torch.tensor(1)}, "iteration": 7}, path)
+
+
+def as_old_pth(path):
+    torch.save({"model": {"w": torch.rand(3)}}, path, _use_new_zipfile_serialization=False)
+
+
+def as_pkl(path):
+    content = {"model": {"w": np.ones(3, np.float32), "n": np.int64(1)}, "__author__": "them"}
+    path.write_bytes(pickle.dumps(content, 4))
+
+
+def as_pkl_of_python_2(path):
+    path.write_bytes(pickle.dumps({"blobs": {"w": np.ones((2, 3), np.float32)}}, 2))
+
+
+def as_torchscript(path):
+    torch.jit.trace(torch.nn.ReLU(), torch.rand(3)).save(
+        str(path), _extra_files={"metadata.json": "{}"}
+    )
+
+
+def as_onnx(path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    shapes = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [3]) for name in "xy"
+    ]
+    node = onnx.helper.make_node("Relu", "x", "y")
+    graph = onnx.helper.make_graph([node], "g", shapes[:1], shapes[1:])
+    onnx.save(onnx.helper.make_model(graph, ir_version=8), path)
+    append_metadata(str(path), {"outputs": ["y"]})
+
+
+def as_json(path):
+    categories = [{"id": 1, "name": "a"}]
+    images = [{"id": 1, "file_name": "a.png", "height": 3, "width": 4}]
+    path.write_text(json.dumps({"categories": categories, "images": images, "annotations": []}))
+
+
+def as_yaml(path):
+    path.write_text("VERSION: 2\nMODEL:\n  MASK_ON: true\n  WEIGHTS: 'a.pth'\nSEED: 7\n")
+
+
+def as_image(path):
+    pixels = np.random.default_rng(0).integers(0, 255, (5, 7, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
+def read_panoptic(path):
+    from_panoptic(path, [{"id": 1, "category_id": 0}], (5, 7), 255)
+
+
+READERS = {
+    "model.pth": (as_pth, read_torch),
+    "old.pth": (as_old_pth, read_torch),
+    "zoo.pkl": (as_pkl, read_pickle),
+    "zoo2.pkl": (as_pkl_of_python_2, read_pickle),
+    "model.ts": (as_torchscript, load_exported),
+    "model.onnx": (as_onnx, load_exported),
+    "set.json": (as_json, read_coco_file),
+    "config.yaml": (as_yaml, read_cfg),
+    "a.jpg": (as_image, read_image),
+    "a.png": (as_image, read_image),
+    "a.tif": (as_image, read_image),
+    "a.webp": (as_image, read_image),
+    "a.gif": (as_image, read_image),
+    "panoptic.png": (as_image, read_panoptic),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READERS)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    changes=st.lists(st.tuples(st.floats(0, 0.999), st.binary(max_size=4)), max_size=4),
+    end=st.sampled_from([1.0, 1.0, 1.0, 0.9, 0.5, 0.0]),
+)
+def test_changed_files(tmp_path, name, changes, end):
+    write, read = READERS[name]
+    path = tmp_path / name
+    if not path.exists():
+        write(path)
+        (tmp_path / "whole").write_bytes(path.read_bytes())
+    content = bytearray((tmp_path / "whole").read_bytes())
+    for place, new in changes:
+        start = int(place * len(content))
+        content[start : start + len(new)] = new
+    path.write_bytes(content[: int(end * len(content))])
+    with nothing_else():
+        read(str(path))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", READERS)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=st.binary(max_size=300))
+def test_files_of_anything(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with nothing_else():
+        READERS[name][1](str(tmp_path / name))
+
+
+def test_the_hook_sees_what_a_file_does(tmp_path):
+    with pytest.raises(AssertionError), nothing_else():
+        os.mkdir(tmp_path / "made")
+    with pytest.raises(AssertionError), nothing_else():
+        (tmp_path / "written").write_text("")
