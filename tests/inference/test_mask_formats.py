@@ -12,9 +12,10 @@ from detectron2.utils.visualizer import Visualizer
 
 from helpers import NAMES
 from scnet import Predictor
+from scnet.inference.coco_results import CocoResults
 from scnet.inference.inputs import Frame, InputImage
 from scnet.inference.mask_formats import RLEMasks, to_bitmap, to_rle
-from scnet.inference.outputs import CocoResults, label_map
+from scnet.inference.outputs import label_map
 from scnet.visualization import draw_detections
 
 SIZE = (40, 60)

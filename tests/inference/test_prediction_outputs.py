@@ -11,8 +11,9 @@ from pycocotools.cocoeval import COCOeval
 
 from helpers import NAMES
 from scnet.inference import load_results
+from scnet.inference.coco_results import CocoResults
 from scnet.inference.inputs import Frame, InputImage, InputVideo
-from scnet.inference.outputs import CocoResults, LabelMaps, Pictures, label_map
+from scnet.inference.outputs import LabelMaps, Pictures, label_map
 
 SIZE = (40, 60)
 

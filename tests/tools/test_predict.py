@@ -11,7 +11,7 @@ from detectron2.structures import ROIMasks
 
 from helpers import NAMES
 from scnet import Predictor, register_coco_json
-from scnet.inference.outputs import CocoResults
+from scnet.inference.coco_results import CocoResults
 
 
 def test_a_folder_gives_a_picture_per_image(predict, images, tmp_path):

@@ -10,9 +10,10 @@ from detectron2.structures import Instances
 from tqdm import tqdm
 
 from ..overwrite import refuse_impossible_outputs, refuse_to_replace
+from .coco_results import CocoResults
 from .inputs import Frame, Input, InputImage, InputVideo, find_inputs, refuse_same_pictures
 from .interrupts import Interrupts
-from .outputs import CocoResults, LabelMaps, Pictures, Writer
+from .outputs import LabelMaps, Pictures, Writer
 from .predictor import Predictor, above, batches
 
 

@@ -17,7 +17,7 @@ def load_results(annotations: str, results: str) -> Tuple[COCO, COCO]:
 
     Args:
         annotations: a COCO json.
-        results: a json of :class:`scnet.inference.outputs.CocoResults`, with the ids of
+        results: a json of :class:`scnet.inference.coco_results.CocoResults`, with the ids of
             ``annotations``.
 
     Returns:
