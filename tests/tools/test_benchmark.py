@@ -203,7 +203,7 @@ def test_medians_of_the_rounds():
 
 
 def test_images_are_the_same_for_all_models(tmp_path):
-    args = Namespace(size=(64, 96), batch_size=2, input=None)
+    args = benchmark.Settings(["quickstart.yaml"], size=(64, 96), batch_size=2)
     bgr, rgb = benchmark.make_batch("BGR", args), benchmark.make_batch("RGB", args)
     assert not torch.equal(bgr[0]["image"], bgr[1]["image"])
     for a, b in zip(bgr, rgb):

@@ -3,9 +3,10 @@
 A limit to the size of files stands in for it, which OpenCV's own writer meets, too.
 """
 
+import io
 import json
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import cv2
 import numpy as np
@@ -18,12 +19,14 @@ resource = pytest.importorskip("resource")
 
 @contextmanager
 def room_for(size):
+    """Within it no file can grow above the size; what is printed, which may go to one, is lost."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def check_named(predict, path, *args, **kwargs):

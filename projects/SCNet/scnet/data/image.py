@@ -23,7 +23,7 @@ DEEP_STORAGE = re.compile(r"[A-Za-z]+;16[BLNS]")
 
 # What Pillow decodes itself. It goes by the content, not by the ending of the name, and for others,
 # such as PostScript, it starts programs that run what is in the file.
-FORMATS = ("BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "PSD", "TIFF", "WEBP")
+FORMATS = ["AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "PSD", "SGI", "TIFF", "WEBP"]
 
 # Their further frames are no images: smaller or other views of the photograph, layers.
 FORMATS_OF_ONE_IMAGE = ("MPO", "PSD")
@@ -80,7 +80,8 @@ def open_image(f: BinaryIO) -> Image.Image:
     Raises:
         OSError: it is no such image; or others of :data:`BROKEN`.
     """
-    return Image.open(f, formats=FORMATS)
+    Image.init()
+    return Image.open(f, formats=[x for x in FORMATS if x in Image.OPEN])  # AVIF since 11.3
 
 
 def read_image(
