@@ -7,6 +7,8 @@ import torch
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg as get_detectron2_cfg
 
+from .config_mistakes import explained, merge_opts
+
 # The shipped configs lie beside the package in the repository, and inside it in a wheel.
 CONFIG_DIR = Path(__file__).parent / "configs"
 if not CONFIG_DIR.is_dir():
@@ -166,14 +168,15 @@ def read_cfg(config_file: Union[str, Path], opts: Sequence[str] = ()) -> CN:
 
     Raises:
         FileNotFoundError: there is no such file.
-        KeyError: a key does not exist.
+        ValueError: the file is no config; a key does not exist; or see :func:`merge_opts`.
     """
     if config_file and not Path(config_file).is_file():
         raise FileNotFoundError(f"The config '{config_file}' does not exist.")
     cfg = get_cfg()
     if config_file:
-        cfg.merge_from_file(str(config_file))
-    cfg.merge_from_list(list(opts))
+        with explained(cfg, f"The config '{config_file}' cannot be used"):
+            cfg.merge_from_file(str(config_file))
+    merge_opts(cfg, opts)
     return cfg
 
 
