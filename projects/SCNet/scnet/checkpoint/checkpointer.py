@@ -5,10 +5,11 @@ import re
 from glob import escape as glob_escape
 from glob import glob
 from typing import Any, Dict, List, Optional
+from urllib.parse import urlparse
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from fvcore.common.checkpoint import _IncompatibleKeys
+from fvcore.common.checkpoint import Checkpointer, _IncompatibleKeys
 from tabulate import tabulate
 from torch import nn
 
@@ -133,13 +134,21 @@ class SCNetCheckpointer(DetectionCheckpointer):
             OSError: there is no such file, or it cannot be fetched.
             ValueError: the file is damaged or no file of weights, or its weights are not finite; it
                 holds more than weights and is not trusted; it lacks a part that a training needs to
-                go on; none of its weights fits; or the model is in evaluation mode, and the weights lack
-                parameters that it needs, or have others that it has no place for.
+                go on; none of its weights fits; or the model is in evaluation mode, and the weights
+                lack parameters that it needs, or have others that it has no place for.
         """
         self._path = path
         if path:
             self._find(path)
-        rest = super().load(path, checkpointables)
+        if "://" in path:
+            rest = super().load(path, checkpointables)
+        else:
+            # Detectron2's would take what follows a "?" in the name of a folder for a query.
+            self._parsed_url_during_load = urlparse("")
+            try:
+                rest = Checkpointer.load(self, path, checkpointables)
+            finally:
+                self._parsed_url_during_load = None
         if checkpointables is None and self.checkpointables:
             self._check_parts(path)
         return rest
