@@ -1,12 +1,13 @@
 """Fetching weights once, converting them, and keeping them in the cache."""
 
 import os
-import tempfile
 from abc import abstractmethod
 from typing import IO, Any, List
 
 from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import PathHandler, file_lock, get_cache_dir
+
+from ..whole_files import write_whole
 
 
 class ConvertedWeightsHandler(PathHandler):
@@ -39,10 +40,7 @@ class ConvertedWeightsHandler(PathHandler):
         PathManager.mkdirs(folder)
         with file_lock(target):  # the processes of a distributed run all ask for it
             if not os.path.exists(target):
-                content = self.convert(name, folder)
-                with tempfile.NamedTemporaryFile(dir=folder, delete=False) as f:
-                    f.write(content)
-                os.replace(f.name, target)
+                write_whole(target, self.convert(name, folder))
         return target
 
     def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
