@@ -5,7 +5,7 @@ import re
 from glob import escape as glob_escape
 from glob import glob
 from typing import Any, Dict, List, Optional
-from urllib.parse import urlparse
+from urllib.parse import ParseResult, urlparse
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
@@ -144,7 +144,7 @@ class SCNetCheckpointer(DetectionCheckpointer):
             rest = super().load(path, checkpointables)
         else:
             # Detectron2's would take what follows a "?" in the name of a folder for a query.
-            self._parsed_url_during_load = urlparse("")
+            self._parsed_url_during_load: Optional[ParseResult] = urlparse("")
             try:
                 rest = Checkpointer.load(self, path, checkpointables)
             finally:

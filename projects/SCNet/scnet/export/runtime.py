@@ -91,7 +91,7 @@ def load_exported(path: str) -> ExportedModel:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it has another ending, cannot be read, or is not from tools/export.py.
+        ValueError: it has another ending, is empty, cannot be read, or is not from tools/export.py.
         ImportError: ONNX Runtime is not installed.
     """
     path = str(path)
@@ -100,6 +100,8 @@ def load_exported(path: str) -> ExportedModel:
         raise ValueError(f"'{path}' is no exported model: it ends in none of {list(LOADERS)}.")
     if not os.path.isfile(path):
         raise FileNotFoundError(f"The exported model '{path}' does not exist.")
+    if not os.path.getsize(path):
+        raise ValueError(f"'{path}' is empty. {AGAIN}")
     run, metadata = loader(path)
     if not metadata:
         raise ValueError(
