@@ -2,7 +2,9 @@ import pytest
 import torch
 
 from scnet import get_cfg, get_config_file
-from scnet.config import CONFIG_DIR
+from scnet.checkpoint import load_model
+from scnet.config import CONFIG_DIR, read_cfg
+from scnet.config_mistakes import check_device
 
 
 def test_get_config_file_gives_a_file_that_loads():
@@ -42,3 +44,73 @@ def test_schedules_are_epochs_of_the_paper(name, epochs):
         assert abs(iteration * 16 / images_with_objects - epoch) < 0.01
     assert (cfg.SOLVER.IMS_PER_BATCH, cfg.SOLVER.BASE_LR, cfg.SOLVER.GAMMA) == (16, 0.02, 0.1)
     assert cfg.SOLVER.REFERENCE_WORLD_SIZE == 8
+
+
+QUICK_START = get_config_file("quickstart.yaml")
+
+
+@pytest.mark.parametrize(
+    "opts, words",
+    [
+        (["SOLVER.BASE_LRR", "0.1"], "SOLVER.BASE_LRR 0.1.*no key.*nearest is SOLVER.BASE_LR"),
+        (["BASE_LR", "0.1"], "no key BASE_LR; the nearest is SOLVER.BASE_LR"),
+        (["SOLVER.BASE_LR.X", "0.1"], "no key SOLVER.BASE_LR.X; the nearest is SOLVER.BASE_LR"),
+        (["SOLVER.BASE_LR=0.1", "SEED"], "no key SOLVER.BASE_LR=0.1; .* SOLVER.BASE_LR"),
+        (["QWERTY", "1"], "there is no key QWERTY"),
+        (["SOLVER.BASE_LR"], "'SOLVER.BASE_LR' are an odd number .* KEY VALUE pairs"),
+        (["SEED", "1", "--resume"], "'SEED 1 --resume' are an odd .*after all .*'--'"),
+        (["SOLVER.MAX_ITER", "many"], "'SOLVER.MAX_ITER many'.* must be like 1000"),
+        (["SOLVER", "3"], "'SOLVER' is a group of keys"),
+    ],
+)
+def test_a_wrong_option_is_one_sentence_with_its_key(opts, words):
+    with pytest.raises(ValueError, match=words) as caught:
+        read_cfg(QUICK_START, opts)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        (b"SOLVER:\n  BASE_LRR: 1\n", "no key SOLVER.BASE_LRR; the nearest is SOLVER.BASE_LR"),
+        (b"SOLVER:\n  MAX_ITER: many\n", "SOLVER.MAX_ITER must be like"),
+        (b"SOLVER: 3\n", "SOLVER must be a group of keys"),
+        (b"SOLVER: [1\n", "line 2"),
+        (b"SOLVER:\n\tMAX_ITER: 1\n", "line 2"),
+        (b"- 1\n- 2\n", "KEY: VALUE"),
+        (b"hello", "KEY: VALUE"),
+        (b"", "KEY: VALUE"),
+        (b"OUTPUT_DIR: caf\xe9", "utf-8"),
+        (b"_BASE_: mine.yaml\n", "circle"),
+        (b"_BASE_: 3\n", "_BASE_ is no text"),
+        (b"VERSION: 9\n", "v9"),
+    ],
+)
+def test_a_broken_file_is_one_error_with_its_name(tmp_path, content, words):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=f"(?s)mine.yaml' .*{words}"):
+        read_cfg(path)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(FileNotFoundError, match="no_such.yaml' does not exist"):
+        read_cfg("no_such.yaml")
+
+
+@pytest.mark.parametrize(
+    "device, gpus, words",
+    [
+        ("cuda", 0, "MODEL.DEVICE is 'cuda', but no GPU is available to PyTorch.*MODEL.DEVICE cpu"),
+        ("cuda:2", 2, "'cuda:2', but PyTorch has 2 GPUs, from cuda:0 to cuda:1"),
+        ("gpu", 0, "MODEL.DEVICE 'gpu' is no device"),
+    ],
+)
+def test_a_device_that_is_not_there(monkeypatch, device, gpus, words):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    cfg = read_cfg(QUICK_START, ["MODEL.DEVICE", device])
+    with pytest.raises(ValueError, match=words):
+        check_device(cfg)
+    with pytest.raises(ValueError, match=words):
+        load_model(cfg, "some.pth")

@@ -348,3 +348,15 @@ def test_weights_of_which_none_fits_are_refused_in_training(tmp_path):
         SCNetCheckpointer(model).load(str(tmp_path / "other.pth"))
     torch.save({"0.bias": torch.rand(3)}, tmp_path / "other.pth")
     SCNetCheckpointer(model).load(str(tmp_path / "other.pth"))
+
+
+@pytest.mark.parametrize("name", ["why?", "a?b/c", "[1]", "a#b", "a;b", "50%25", "*"])
+def test_a_training_goes_on_in_a_folder_of_any_name(tmp_path, name):
+    folder = tmp_path / name
+    folder.mkdir(parents=True)
+    model = nn.Linear(300, 200)
+    SCNetCheckpointer(model, str(folder), trainer=Trainer(7)).save("model_0000007", iteration=7)
+    resumed, trainer = resumes(folder)
+    assert trainer.steps == 7 and torch.equal(resumed.weight, model.weight)
+    (folder / "last_checkpoint").unlink()
+    assert resumes(folder)[1].steps == 7

@@ -1,6 +1,7 @@
 import hashlib
 import os
 import pickle
+from pathlib import Path
 from urllib.error import URLError
 
 import pytest
@@ -12,6 +13,7 @@ from detectron2.utils.file_io import PathManager
 
 from scnet import get_cfg, get_config_file
 from scnet.checkpoint.torchvision_weights import to_detectron2
+from scnet.checkpoint.zoo import ZooHandler
 
 
 @pytest.fixture(autouse=True)
@@ -136,3 +138,18 @@ def test_unknown_names():
         PathManager.get_local_path("torchvision://resnet51")
     with pytest.raises(ValueError, match="'features.0.weight' is no parameter of a ResNet"):
         to_detectron2({"features.0.weight": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("umask, mode", [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_others_may_read_converted_weights_if_the_umask_lets_them(
+    tmp_path, monkeypatch, umask, mode
+):
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path))
+    monkeypatch.setattr(ZooHandler, "convert", lambda self, name, folder: b"weights")
+    before = os.umask(umask)
+    try:
+        path = ZooHandler()._get_local_path("scnet://R_50_FPN_1x")
+    finally:
+        os.umask(before)
+    assert Path(path).stat().st_mode & 0o777 == mode
+    assert {p.suffix for p in Path(path).parent.iterdir()} <= {".pth", ".lock", ".sha256"}

@@ -87,3 +87,14 @@ def test_class_names_are_known_before_it_is_generated():
     metadata = MetadataCatalog.get("scnet_shapes_val")
     assert metadata.thing_classes == list(shapes.THING_CLASSES)
     assert metadata.stuff_classes == list(shapes.THING_CLASSES + shapes.STUFF_CLASSES)
+
+
+def test_others_may_read_what_the_umask_lets_them(tmp_path):
+    before = os.umask(0o022)
+    try:
+        shapes.generate(str(tmp_path / "cache" / "shapes"), {"train": 1, "val": 1})
+    finally:
+        os.umask(before)
+    for path in (tmp_path / "cache").rglob("*"):
+        if not path.name.endswith(".lock"):
+            assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644), path

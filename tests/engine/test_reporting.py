@@ -1,5 +1,6 @@
 """What a run says and leaves about itself."""
 
+import json
 import math
 import shutil
 import subprocess
@@ -168,3 +169,20 @@ def test_a_folder_that_cannot_be_written_to(make_trainer, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="OUTPUT_DIR '.*file/run' cannot be written to"):
         make_trainer(output="file/run")
+
+
+def test_the_state_of_the_code_may_hold_any_bytes(tmp_path):
+    """A changed file of another encoding, or with a name of one, is part of the patch."""
+
+    def git(*args):
+        settings = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        subprocess.run(["git", "-C", tmp_path, *settings, *args], check=True, capture_output=True)
+
+    git("init", "-q")
+    (tmp_path / "__init__.py").write_bytes(b"# caf\xe9\n")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    (tmp_path / "__init__.py").write_bytes(b"# caf\xe9s\n")
+    state = git_state(tmp_path)
+    assert "+# caf\\xe9s" in state["changes"]
+    json.dumps(state).encode()

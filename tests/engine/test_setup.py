@@ -196,3 +196,11 @@ def test_killed_while_the_config_is_written(args, finished_run, monkeypatch):
     setup(args(resume=True))
     assert (finished_run / "config.yaml").read_text() == before
     assert not list(finished_run.glob("config.yaml.*"))
+
+
+@pytest.mark.parametrize("eval_only", [False, True])
+def test_a_gpu_that_is_not_there(args, tmp_path, monkeypatch, eval_only):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ValueError, match="no GPU is available to PyTorch.*add MODEL.DEVICE cpu"):
+        setup(args("MODEL.DEVICE", "cuda", eval_only=eval_only))
+    assert not (tmp_path / "run").exists()

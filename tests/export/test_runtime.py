@@ -96,6 +96,9 @@ def test_what_cannot_be_loaded_is_named(tmp_path, ending):
     path.write_text("not a model")
     with pytest.raises(ValueError, match=f"model.{ending}' cannot be read as"):
         load_exported(path)
+    path.write_bytes(b"")
+    with pytest.raises(ValueError, match=f"model.{ending}' is empty. Copy it again"):
+        load_exported(path)
     with pytest.raises(ValueError, match="model.pth' is no exported model"):
         load_exported(tmp_path / "model.pth")
 

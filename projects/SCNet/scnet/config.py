@@ -7,6 +7,7 @@ import torch
 from detectron2.config import CfgNode as CN
 from detectron2.config import get_cfg as get_detectron2_cfg
 
+from .config_mistakes import merge_opts
 from .safe_config import SafeCfgNode
 
 # The shipped configs lie beside the package in the repository, and inside it in a wheel.
@@ -169,12 +170,13 @@ def read_cfg(config_file: Union[str, Path], opts: Sequence[str] = ()) -> SafeCfg
         opts: keys and values in turn, which come last.
 
     Raises:
-        FileNotFoundError, ValueError: see :meth:`SafeCfgNode.merge_from_file`.
+        FileNotFoundError, ValueError: see :meth:`SafeCfgNode.merge_from_file` and
+            :func:`merge_opts`.
     """
     cfg = get_cfg()
     if config_file:
         cfg.merge_from_file(config_file)
-    cfg.merge_from_list(list(opts))
+    merge_opts(cfg, opts)
     return cfg
 
 

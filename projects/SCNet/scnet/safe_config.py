@@ -6,6 +6,8 @@ from typing import IO, Any, Dict, Union
 import yaml
 from detectron2.config import CfgNode
 
+from .config_mistakes import reason
+
 # What fvcore and yacs raise for keys that do not exist, values that are no values, and bases that
 # are no names.
 ODD_CONTENT = (KeyError, AssertionError, AttributeError, TypeError)
@@ -55,11 +57,11 @@ class SafeCfgNode(CfgNode):
             raise ValueError(f"The config '{filename}' is no YAML: {error}.") from error
         except ODD_CONTENT as error:
             raise ValueError(
-                f"The config '{filename}' has no keys and values, or its _BASE_ is no file or has "
-                f"other keys ({error})."
+                f"The config '{filename}' has no lines 'KEY: VALUE', or a key or its _BASE_ is no "
+                "text."
             ) from error
         if not isinstance(content, dict):
-            raise ValueError(f"The config '{filename}' has no keys and values.")
+            raise ValueError(f"The config '{filename}' has no lines 'KEY: VALUE'.")
         return content
 
     def merge_from_file(
@@ -80,13 +82,11 @@ class SafeCfgNode(CfgNode):
         check_is_file(filename)
         try:
             super().merge_from_file(filename)
-        except ODD_CONTENT as error:
-            reason = error.args[0] if error.args else type(error).__name__
-            raise ValueError(f"The config '{filename}' cannot be used: {reason}.") from error
-        except RecursionError as error:
+        except (*ODD_CONTENT, RecursionError, ValueError) as error:
+            if str(error).startswith("The config '"):  # it has its sentence
+                raise
             raise ValueError(
-                f"The config '{filename}' cannot be used: it is nested too deeply, or files name "
-                "each other as _BASE_ in a circle."
+                f"The config '{filename}' cannot be used: {reason(self, error)}."
             ) from error
         if self.MODEL.TRUST_WEIGHTS and not trusted:
             self.MODEL.TRUST_WEIGHTS = False

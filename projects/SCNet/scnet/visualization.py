@@ -103,7 +103,7 @@ def draw_objects(
         boxes: x1, y1, x2, y2 in pixels per object.
         masks: per object a mask (H, W), an RLE or polygons; None draws boxes only.
         colors: index into COLORS per object.
-        labels: per object.
+        labels: per object, drawn as they are.
 
     Returns:
         (h, w, 3) uint8, RGB; its size depends on that of the image only.
@@ -118,6 +118,7 @@ def draw_objects(
     rles = [to_rle(mask, *pixels.shape[:2]) for mask in masks or []]
     for k in sorted(range(len(rles)), key=lambda k: mask_util.area(rles[k]), reverse=True):
         draw_mask(visualizer, picture, rles[k], shades[k])
+    labels = [label.replace("$", r"\$") for label in labels]  # Matplotlib would read formulas
     visualizer.overlay_instances(boxes=boxes, labels=labels, assigned_colors=shades)
     canvas = visualizer.output.canvas
     canvas.draw()

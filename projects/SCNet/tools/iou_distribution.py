@@ -35,11 +35,13 @@ def parse_args() -> Namespace:
 def main() -> None:
     args = parse_args()
     from scnet.config import read_cfg
+    from scnet.config_mistakes import check_device
     from scnet.engine import configure_data
     from scnet.engine.iou_distribution import iou_distribution
 
     with mistakes_in_one_line():
         cfg = read_cfg(args.config_file, args.opts)
+        check_device(cfg)
         configure_data(cfg, args.opts[::2])
         if Path(args.output, "below.json").exists() and not args.overwrite:
             raise FileExistsError(

@@ -94,6 +94,7 @@ def make_predictor(args: Namespace, lowest: float):
     """
     from scnet import Predictor
     from scnet.config import read_cfg
+    from scnet.config_mistakes import merge_opts
     from scnet.inference.pytorch_backend import config_beside
 
     cfg = None  # the predictor finds that of the weights
@@ -106,7 +107,7 @@ def make_predictor(args: Namespace, lowest: float):
         cfg = config_beside(args.weights) if args.weights else None
         if cfg is None:
             raise ValueError("--opts changes a config. Give --config-file.")
-        cfg.merge_from_list(args.opts)
+        merge_opts(cfg, args.opts)
     weights = args.weights or (cfg.MODEL.WEIGHTS if cfg else "")
     if not weights:
         raise ValueError("No weights. Add --opts MODEL.WEIGHTS path/to/model.pth to the command.")

@@ -5,10 +5,11 @@ import re
 from glob import escape as glob_escape
 from glob import glob
 from typing import Any, Dict, List, Optional
+from urllib.parse import ParseResult, urlparse
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from fvcore.common.checkpoint import _IncompatibleKeys
+from fvcore.common.checkpoint import Checkpointer, _IncompatibleKeys
 from tabulate import tabulate
 from torch import nn
 
@@ -16,10 +17,11 @@ from ..modeling import SCNet, class_metadata
 from ..whole_files import remove_if_there
 from .durable import rename_durably, write_durably
 from .other_formats import from_model_zoo, from_pycls
-from .reading import check_values, read_pickle, read_torch
+from .reading import CONVERTER, check_named, check_weights, read_pickle, read_torch
 
 UNFINISHED = "unfinished_"
 BEST = "model_best"
+EXPORTED = (".onnx", ".ts")  # endings of what export.py writes
 # Of a checkpoint, beside "model", which with a moving average holds the averaged weights.
 TRAINER, TRAINING_MODEL = "trainer", "training_model"
 PARTS = {TRAINER, TRAINING_MODEL}
@@ -130,19 +132,56 @@ class SCNetCheckpointer(DetectionCheckpointer):
         """Load a file; see :meth:`fvcore.common.checkpoint.Checkpointer.load`.
 
         Raises:
-            FileNotFoundError: there is no such file.
-            ValueError: the file is damaged, or its weights are not finite; it holds more than
-                weights and is not trusted; it lacks a part that a training needs to go on; none of
-                its weights fits; or the model is in evaluation mode, and the weights lack
-                parameters that it needs, or have others that it has no place for.
+            OSError: there is no such file, or it cannot be fetched.
+            ValueError: the file is damaged or no file of weights, or its weights are not finite; it
+                holds more than weights and is not trusted; it lacks a part that a training needs to
+                go on; none of its weights fits; or the model is in evaluation mode, and the weights
+                lack parameters that it needs, or have others that it has no place for.
         """
         self._path = path
-        if path and "://" not in path and not os.path.isfile(path):
-            raise FileNotFoundError(f"Weights '{path}' do not exist.")
-        rest = super().load(path, checkpointables)
+        if path:
+            self._find(path)
+        if "://" in path:
+            rest = super().load(path, checkpointables)
+        else:
+            # Detectron2's would take what follows a "?" in the name of a folder for a query.
+            self._parsed_url_during_load: Optional[ParseResult] = urlparse("")
+            try:
+                rest = Checkpointer.load(self, path, checkpointables)
+            finally:
+                self._parsed_url_during_load = None
         if checkpointables is None and self.checkpointables:
             self._check_parts(path)
         return rest
+
+    def _find(self, path: str) -> None:
+        """Make sure that there is a file of weights; one of the web is fetched, if it was not yet.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            OSError: it cannot be fetched, or is a folder.
+            ValueError: it is an exported model.
+        """
+        if path.lower().endswith(EXPORTED):
+            raise ValueError(
+                f"'{path}' is an exported model, which predict.py and Predictor run as it is. Here "
+                "give the weights (.pth) that it was made of."
+            )
+        if os.path.isdir(path):
+            raise IsADirectoryError(
+                f"Weights '{path}' are a folder. Give a file, such as its .pth."
+            )
+        local = path
+        if "://" in path:
+            try:
+                local = self.path_manager.get_local_path(path.split("?")[0])
+            except OSError as error:
+                raise OSError(
+                    f"Cannot fetch the weights '{path}': {error}. Fetch them by hand, and give the "
+                    "file."
+                ) from error
+        if not os.path.isfile(local):
+            raise FileNotFoundError(f"Weights '{path}' do not exist.")
 
     def _check_parts(self, path: str) -> None:
         """Refuse a file to go on from that has other parts than this training.
@@ -192,8 +231,8 @@ class SCNetCheckpointer(DetectionCheckpointer):
                 f"None of the {len(names)} tensors in '{self._path}' fits the model. They are "
                 f"called {', '.join(names[:3])}, ..., and the parameters of the model "
                 f"{', '.join(parameters[:3])}, .... Backbones of torchvision are loaded by name "
-                "(MODEL.WEIGHTS torchvision://resnet50), checkpoints of mmdet are converted first "
-                "(convert_mmdet_checkpoint.py)."
+                "(MODEL.WEIGHTS torchvision://resnet50), checkpoints of mmdet are converted first: "
+                f"{CONVERTER} {self._path} CONVERTED.pth."
             )
 
     def _refuse_surplus_weights(self, incompatible: _IncompatibleKeys) -> None:
@@ -239,17 +278,19 @@ class SCNetCheckpointer(DetectionCheckpointer):
 
     def _load_file(self, filename: str) -> Dict[str, Any]:
         if filename.endswith(".pkl"):
-            content = from_model_zoo(check_is_dict(read_pickle(filename, self.trusted), filename))
+            content = check_named(read_pickle(filename, self.trusted), filename)
+            content = from_model_zoo(content, filename)
         elif filename.endswith(".pyth"):
             content = from_pycls(self._torch_load(filename), filename)
         else:
             content = super()._load_file(filename)
         for part in ("model", TRAINING_MODEL):
-            check_values(check_is_dict(content.get(part, {}), filename), filename)
+            if part in content:
+                check_weights(content[part], filename)
         return content
 
     def _torch_load(self, f: str) -> Dict[str, Any]:
-        return check_is_dict(read_torch(f, self.trusted), f)
+        return check_named(read_torch(f, self.trusted), f)
 
     def _log_incompatible_keys(self, incompatible: _IncompatibleKeys) -> None:
         """Log what was loaded and what was not, module by module."""
@@ -269,18 +310,6 @@ class SCNetCheckpointer(DetectionCheckpointer):
             groups = ", ".join(group(unused, unused + names))
             report.append(f"In the weights, but not in the model: {groups}")
         self.logger.info("\n".join(report))
-
-
-def check_is_dict(content: Any, filename: str) -> Dict[str, Any]:
-    """Refuse a file that holds something else than values by their names.
-
-    Raises:
-        ValueError: it does.
-    """
-    if not isinstance(content, dict):
-        kind = type(content).__name__
-        raise ValueError(f"'{filename}' holds a {kind}, not weights by their names.")
-    return content
 
 
 def check_finite(model: nn.Module) -> None:

@@ -3,13 +3,13 @@
 import hashlib
 import os
 import re
-import tempfile
 from abc import abstractmethod
 from typing import IO, Any, List
 
 from detectron2.utils.file_io import PathManager
 from iopath.common.file_io import PathHandler, file_lock, get_cache_dir
 
+from ..whole_files import write_whole
 from .hashes import verify_hash
 
 
@@ -53,8 +53,8 @@ class ConvertedWeightsHandler(PathHandler):
         with file_lock(target):  # the processes of a distributed run all ask for it
             if not (os.path.exists(target) and os.path.exists(hash_file)):
                 content = self.convert(name, folder)
-                replace_file(target, content)
-                replace_file(hash_file, hashlib.sha256(content).hexdigest().encode())
+                write_whole(target, content)
+                write_whole(hash_file, hashlib.sha256(content).hexdigest().encode())
         with open(hash_file) as f:
             verify_hash(target, f.read())
         return target
@@ -65,10 +65,3 @@ class ConvertedWeightsHandler(PathHandler):
     def register(self) -> None:
         """Let Detectron2's PathManager understand the prefix."""
         PathManager.register_handler(self, allow_override=True)
-
-
-def replace_file(path: str, content: bytes) -> None:
-    """Write a file that is whole or not there."""
-    with tempfile.NamedTemporaryFile(dir=os.path.dirname(path), delete=False) as f:
-        f.write(content)
-    os.replace(f.name, path)

@@ -21,6 +21,8 @@ WAY_OUT = (
 # No weight and no statistic of a trained network comes near it.
 LARGEST = 1e10
 
+CONVERTER = "python projects/SCNet/tools/convert_mmdet_checkpoint.py"
+
 
 def read_pickle(path: str, trusted: bool = False) -> Any:
     """Read a pickle of NumPy arrays, such as those of Detectron2's model zoo.
@@ -38,7 +40,8 @@ def read_pickle(path: str, trusted: bool = False) -> Any:
         return pickle.loads(content, encoding="latin1") if trusted else load_arrays(content)
     except Exception as error:  # of any kind, for a damaged pickle
         raise ValueError(
-            f"'{path}' is no pickle of arrays, or it is damaged ({error}). {TRUST}"
+            f"'{path}' is no pickle of arrays, or it is damaged "
+            f"({' '.join(str(error).split())}). {TRUST}"
         ) from error
 
 
@@ -67,7 +70,10 @@ def read_torch(path: str, trusted: bool = False, trust: str = TRUST) -> Any:
                     f"'{path}' holds more than tensors and plain values ({more[1]}), and may run "
                     f"any code while it is read. {trust}"
                 ) from error
-            reason = (str(error) or "it ends too early").splitlines()[0]
+            f.seek(0)
+            kind = "" if isinstance(error, tarfile.ReadError) else other_kind(f.read(64))
+            reason = kind or (str(error) or "it ends too early").splitlines()[0]
+            reason = reason.split(" In PyTorch 2.6")[0]  # advice to read it with what it may run
             raise ValueError(
                 f"'{path}' is truncated, damaged, or no file of PyTorch ({reason}). {WAY_OUT}"
             ) from error
@@ -79,9 +85,73 @@ def refuse_tar(f: BinaryIO) -> None:
     Raises:
         tarfile.ReadError: it is one.
     """
-    if tarfile.is_tarfile(f):
+    start = f.read(1)
+    f.seek(0)
+    if start != b"\0" and tarfile.is_tarfile(f):  # zeros alone are an archive of nothing
         raise tarfile.ReadError("it is of PyTorch before 0.1.10, which cannot be read safely")
     f.seek(0)
+
+
+def check_named(content: Any, path: str) -> Dict[str, Any]:
+    """Refuse what is not values by their names.
+
+    Args:
+        content: of a file, or a part of it.
+        path: of the file, for the message.
+
+    Raises:
+        ValueError: it is no dict, or a name is no text.
+    """
+    if not isinstance(content, dict):
+        kind = type(content).__name__
+        raise ValueError(f"'{path}' holds a {kind}, not weights by their names.")
+    for name in content:
+        if not isinstance(name, str):
+            raise ValueError(f"'{path}' has the name {name!r}, but names of weights are text.")
+    return content
+
+
+def check_weights(content: Any, path: str) -> None:
+    """Refuse what is not tensors or arrays of numbers by their names, or has odd values.
+
+    Args:
+        content: the weights of a file.
+        path: of the file, for the message.
+
+    Raises:
+        ValueError: it is something else, or there are no weights; see also :func:`check_named` and
+            :func:`check_values`.
+    """
+    weights = check_named(content, path)
+    if not weights:
+        raise ValueError(f"'{path}' holds no weights: it has no names.")
+    if isinstance(weights.get("state_dict"), dict):
+        raise ValueError(
+            f"'{path}' has its weights as 'state_dict', as checkpoints of OpenMMLab (mmdet) have. "
+            f"Convert it first: {CONVERTER} {path} CONVERTED.pth (of another program, save the "
+            "'state_dict' alone)."
+        )
+    for name, value in weights.items():
+        problem = _what_is_wrong(value)
+        if problem:
+            raise ValueError(
+                f"'{path}' has as '{name}' {problem}. A file of weights is a dict of dense tensors "
+                "by their names, or has one as 'model'."
+            )
+    check_values(weights, path)
+
+
+def _what_is_wrong(value: Any) -> str:
+    """Say what a weight is, if it is not numbers in memory; else ""."""
+    if isinstance(value, torch.Tensor):
+        if value.is_meta:
+            return "a tensor without data"
+        if value.is_quantized:
+            return "a quantized tensor"
+        return "" if value.layout == torch.strided else "a sparse tensor"
+    if isinstance(value, np.ndarray):
+        return "" if value.dtype.kind in "biufc" else f"an array of {value.dtype}"
+    return f"a value of the type {type(value).__name__}"
 
 
 def check_values(state_dict: Dict[str, Any], path: str) -> None:
@@ -114,6 +184,21 @@ def _largest(value: Any) -> float:
     if not isinstance(value, np.ndarray) or value.dtype.kind != "f":
         return 0.0
     return float(np.abs(value).max(initial=0))
+
+
+def other_kind(start: bytes) -> str:
+    """Say what lies in the place of weights; "" if it begins as a file of PyTorch does.
+
+    Args:
+        start: the first bytes of the file.
+    """
+    if not start:
+        return "it is empty"
+    if start.startswith(b"version https://git-lfs"):
+        return "it is a pointer of Git LFS, whose file is fetched with 'git lfs pull'"
+    if start.lstrip().startswith(b"<"):
+        return "it is a web page, as a download gives that needs a login"
+    return "" if start.startswith((b"PK", b"\x80")) else f"it begins with {start[:12]!r}"
 
 
 def check_sums(f: BinaryIO) -> None:

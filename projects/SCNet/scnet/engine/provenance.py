@@ -67,7 +67,8 @@ def git_state(folder: Path) -> Optional[Dict[str, str]]:
 
     def git(*args: str) -> str:
         command = ["git", "-C", str(folder), *args]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        output = subprocess.run(command, capture_output=True, check=True).stdout
+        return output.decode(errors="backslashreplace")  # files may have any encoding
 
     try:
         git("ls-files", "--error-unmatch", "__init__.py")  # not merely inside someone's repository

@@ -11,6 +11,7 @@ from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from ..config import read_cfg
+from ..config_mistakes import check_device
 from ..data.config_from_data import configure_for_datasets, configure_semantic
 from ..data.datasets.catalog import check_registered
 from ..data.own_data import data_opts, register_datasets
@@ -38,12 +39,13 @@ def setup(args: Namespace) -> CfgNode:
         FileExistsError: a file that is written in OUTPUT_DIR is a link; OUTPUT_DIR holds a run, and
             neither ``--resume`` nor ``--eval-only`` was given; or ``--resume`` would go on with
             another model or optimizer than the run's.
-        ValueError: see :func:`configure_data`, :func:`check_cfg` and
-            :func:`check_evaluator_types`.
+        ValueError: see :func:`read_cfg`, :func:`check_device`, :func:`configure_data`,
+            :func:`check_cfg` and :func:`check_evaluator_types`.
         FileNotFoundError: a data set's json or images are missing.
         OSError: OUTPUT_DIR cannot be written to.
     """
     cfg = read_cfg(args.config_file, [*data_opts(args), *args.opts])
+    check_device(cfg)
     decisions = configure_data(cfg, args.opts[::2], args.eval_only)
     changes: List[str] = []
     check_evaluator_types(cfg)

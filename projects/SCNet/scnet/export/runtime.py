@@ -96,8 +96,8 @@ def load_exported(path: str, trusted: bool = False) -> ExportedModel:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it has another ending, cannot be read, needs ``trusted``, or is not from
-            tools/export.py.
+        ValueError: it has another ending, is empty, cannot be read, needs ``trusted``, or is not
+            from tools/export.py.
         ImportError: ONNX Runtime is not installed.
     """
     path = str(path)
@@ -106,6 +106,8 @@ def load_exported(path: str, trusted: bool = False) -> ExportedModel:
         raise ValueError(f"'{path}' is no exported model: it ends in none of {list(LOADERS)}.")
     if not os.path.isfile(path):
         raise FileNotFoundError(f"The exported model '{path}' does not exist.")
+    if not os.path.getsize(path):
+        raise ValueError(f"'{path}' is empty. {AGAIN}")
     run, metadata = loader(path, trusted)
     if not metadata:
         raise ValueError(

@@ -102,6 +102,10 @@ def _read(panoptic_json: str) -> Tuple[List[Dict], Dict[int, Dict]]:
         raise ValueError(
             f"'{panoptic_json}' is not in COCO's panoptic format: {error} is missing."
         ) from error
+    except RecursionError as error:
+        raise ValueError(
+            f"'{panoptic_json}' is not in COCO's panoptic format: it is nested too deeply."
+        ) from error
     except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
         raise ValueError(f"'{panoptic_json}' is not in COCO's panoptic format: {error}.") from error
     return categories, annotations

@@ -9,7 +9,6 @@ than a hint. Four stuff classes are textures of the ground.
 import json
 import os
 import shutil
-import tempfile
 from typing import Dict, List, Sequence, Tuple
 
 import cv2
@@ -69,7 +68,9 @@ def generate(root: str, num_images: Dict[str, int] = NUM_IMAGES) -> None:
     with file_lock(root):  # several processes may start at once
         if os.path.isdir(root):
             return
-        temporary = tempfile.mkdtemp(dir=os.path.dirname(root))
+        temporary = f"{root}.part"  # not of tempfile, whose folders nobody else may read
+        shutil.rmtree(temporary, ignore_errors=True)  # of a process that was killed
+        os.mkdir(temporary)
         try:
             for split, count in num_images.items():
                 _generate_split(temporary, split, count)

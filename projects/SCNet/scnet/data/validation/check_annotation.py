@@ -7,6 +7,7 @@ from ..coco_file import Id, cut, is_id, kind_of_ids
 from .report import Report
 
 LEFT_OUT = "It is left out."
+FAR = 1e6  # pixels, more than any image has in a row; what is drawn there fails
 
 
 class AnnotationCheck:
@@ -116,6 +117,9 @@ class AnnotationCheck:
         x, y, width, height = box
         if width < 0 or height < 0:
             text = f"has the bbox {box}; it must be [x, y, width, height], not two corners"
+            return self._error(kind, annotation, text, image)
+        if max(map(abs, box)) > FAR:
+            text = f"has the bbox {box}, far outside any image; it must be in pixels"
             return self._error(kind, annotation, text, image)
         self.reach = max(self.reach, x + width, y + height)
         where = self._where(annotation, image)

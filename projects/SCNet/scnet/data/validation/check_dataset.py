@@ -70,6 +70,9 @@ def check_datasets(
         lines += [f"- {x}" for x in decisions]
     except ValueError as error:
         report.error("config", str(error))
+        if cfg.MODEL.SCNET.SEMANTIC.SOURCE == "instances":
+            # Nothing is read for it, and there may be no room for its classes.
+            cfg.MODEL.SCNET.SEMANTIC.SOURCE = "none"
 
     classes = list(dict.fromkeys(x for s in summaries.values() for x in s.classes.values()))
     rows = [[x, *(s.objects[x] for s in summaries.values())] for x in classes]
