@@ -34,7 +34,7 @@ class StopOnSignal(HookBase):
     together, whichever got the signal. A second Ctrl-C ends the process at once.
     """
 
-    def __init__(self, checkpointer):
+    def __init__(self, checkpointer: Any) -> None:
         """
         Args:
             checkpointer: writes the checkpoint that the training goes on from.
