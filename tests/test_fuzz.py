@@ -15,7 +15,7 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, features
 
 from scnet.checkpoint.reading import read_pickle, read_torch
 from scnet.config import read_cfg
@@ -24,6 +24,13 @@ from scnet.data.coco_file import read_coco_file
 from scnet.data.semantic_targets import from_panoptic
 from scnet.export import load_exported
 from scnet.export.files import append_metadata
+
+# More for a longer search: SCNET_EXAMPLES=5000 pytest tests/test_fuzz.py
+EXAMPLES = int(os.environ.get("SCNET_EXAMPLES", 100))
+search = settings(
+    max_examples=EXAMPLES,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 FORBIDDEN = (
@@ -128,13 +135,15 @@ READERS = {
     "a.tif": (as_image, read_image),
     "a.webp": (as_image, read_image),
     "a.gif": (as_image, read_image),
+    "a.jp2": (as_image, read_image),
+    **({"a.avif": (as_image, read_image)} if features.check("avif") else {}),
     "panoptic.png": (as_image, read_panoptic),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@search
 @given(
     changes=st.lists(st.tuples(st.floats(0, 0.999), st.binary(max_size=4)), max_size=4),
     end=st.sampled_from([1.0, 1.0, 1.0, 0.9, 0.5, 0.0]),
@@ -156,7 +165,7 @@ def test_changed_files(tmp_path, name, changes, end):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@search
 @given(content=st.binary(max_size=300))
 def test_files_of_anything(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)

@@ -1,5 +1,7 @@
 """Image files that Pillow would read as something else, without a word."""
 
+import struct
+
 import cv2
 import numpy as np
 import pytest
@@ -26,6 +28,17 @@ def test_more_than_8_bits_are_refused(tmp_path, name, channels):
     cv2.imwrite(path, np.full((6, 8, channels), 4000, np.uint16))
     with pytest.raises(ValueError, match=f"{name}' has more than 8 bits per channel"):
         read_image(path)
+
+
+def test_a_damaged_tiff_is_named(tmp_path):
+    """One whose second page has no width, at which Pillow raises a TypeError."""
+    path = tmp_path / "a.tif"
+    save_pages(path)
+    content = path.read_bytes()
+    place = max(content.rfind(struct.pack("<HH", 256, kind)) for kind in (3, 4))
+    path.write_bytes(content[:place] + struct.pack("<H", 255) + content[place + 2 :])
+    with pytest.raises(ValueError, match="Cannot read image '.*a.tif': Missing dimensions"):
+        read_image(str(path))
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.tif", "a.png", "a.webp"])

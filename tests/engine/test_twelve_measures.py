@@ -208,7 +208,10 @@ def by_us(tmp_path_factory):
     return by_us
 
 
-@settings(deadline=None, max_examples=EXAMPLES, phases=[Phase.explicit, Phase.generate])
+@settings(
+    max_examples=EXAMPLES,
+    phases=[Phase.explicit, Phase.generate],
+)
 @given(
     st.integers(0, 2**32 - 1),
     st.fixed_dictionaries({part: st.sampled_from(list(IDS)) for part in ("images", "categories")}),

@@ -31,7 +31,10 @@ TIFF_SUBFILE_TYPE = 254
 TIFF_NO_PAGE = 1 | 4  # bits of the subfile type: a smaller copy of a page, the mask of one
 
 # Pillow has all of these for broken files, and not always with the name.
-BROKEN = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+BROKEN = (
+    *(OSError, SyntaxError, ValueError, Image.DecompressionBombError),
+    *(TypeError, RuntimeError, MemoryError),  # seen with TIFF, AVIF and JPEG 2000
+)
 
 _PILLOWS_LIMIT = threading.Lock()
 
@@ -66,6 +69,8 @@ def describe(error: Exception) -> str:
     """
     if isinstance(error, UnidentifiedImageError):
         return "it is empty, or no image of a known format."
+    if isinstance(error, MemoryError):
+        return "it is damaged, or there is not enough memory for it."
     if isinstance(error, Image.DecompressionBombError):
         return (
             f"{error} The limit is INPUT.MAX_PIXELS. Make the image smaller, or the key larger if "
