@@ -81,6 +81,7 @@ def test_matplotlib_gets_no_image(monkeypatch):
     assert not drawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 12])
 def test_memory_does_not_grow_with_the_masks(count):
     """In bytes per pixel; with all bitmaps or layers in memory it grows by 1 or 16 for each."""

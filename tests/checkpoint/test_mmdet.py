@@ -78,6 +78,7 @@ def test_a_model_of_another_kind_is_refused():
         convert_mmdet_state_dict({"backbone.conv1.weight": torch.zeros(1)})
 
 
+@pytest.mark.slow
 def test_every_parameter_of_our_model_is_filled(weights):
     cfg = Architecture("scnet_R_50_FPN_1x_coco.yaml", 2, 3).cfg()
     cfg.MODEL.DEVICE = "cpu"
@@ -242,6 +243,7 @@ def test_zoo_weights_are_verified_converted_and_loaded(cache, weights, monkeypat
     assert PathManager.get_local_path("scnet://R_50_FPN_20e") == str(cache / "R_50_FPN_20e.pth")
 
 
+@pytest.mark.slow
 def test_a_damaged_zoo_file_is_refused(cache, weights, monkeypatch):
     official = put_official_file(cache, weights, monkeypatch)
     official.write_bytes(official.read_bytes()[:-1])

@@ -40,6 +40,7 @@ def official(tmp_path, monkeypatch):
     return put
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name, resnet",
     [

@@ -111,6 +111,7 @@ def types(x):
     return [types(value) for value in x] if isinstance(x, list) else type(x)
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(written_in_another_way())
 def test_other_ways_are_read_as_the_same(content):

@@ -19,6 +19,7 @@ from scnet.data.own_data import register_datasets
 from scnet.engine.evaluation.coco_evaluator import RECALLS, SCNetCOCOEvaluator
 from scnet.engine.trainer import Trainer
 
+pytestmark = pytest.mark.slow
 properties = settings(deadline=None, max_examples=20, derandomize=True)
 SIDE = 128  # so that there are small, medium and large objects in COCO's sense
 SHORT = [3, 4, 20, 30]  # a polygon of two points

@@ -55,6 +55,7 @@ def settings(model):
     }
 
 
+@pytest.mark.slow
 def test_it_is_the_model_of_the_yaml_config(lazy_cfg, yaml_cfg):
     torch.manual_seed(1)
     one = instantiate(lazy_cfg.model)
@@ -103,6 +104,7 @@ def test_the_rest_is_that_of_the_yaml_config(lazy_cfg, yaml_cfg):
     assert group["weight_decay"] == solver.WEIGHT_DECAY == solver.WEIGHT_DECAY_NORM
 
 
+@pytest.mark.slow
 def test_it_trains_as_detectron2s_script_does(lazy_cfg, tiny_cfg, make_batch, tmp_path):
     """The calls of tools/lazyconfig_train_net.py, with images from here."""
     cfg = LazyConfig.apply_overrides(lazy_cfg, SMALL)
