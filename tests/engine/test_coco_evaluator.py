@@ -126,10 +126,8 @@ def perfect(content):
     return [(a["image_id"], classes[a["category_id"]], a["bbox"]) for a in content["annotations"]]
 
 
-def squares(count, side=8, **keys):
-    """A data set of one image with this many objects of one class."""
-    columns = SIDE // side
-    boxes = [[k % columns * side, k // columns * side, side - 1, side - 1] for k in range(count)]
+def one_class(boxes, form="polygon", **keys):
+    """A data set of one image with an object of one class in each of the boxes."""
     return {
         "images": [{"id": 1, "file_name": "image.png", "height": SIDE, "width": SIDE}],
         "annotations": [
@@ -138,13 +136,20 @@ def squares(count, side=8, **keys):
                 "image_id": 1,
                 "category_id": 1,
                 "bbox": box,
-                "segmentation": segment(box, "polygon"),
+                "segmentation": segment(box, form),
                 **keys,
             }
             for k, box in enumerate(boxes)
         ],
         "categories": [{"id": 1, "name": "cat"}],
     }
+
+
+def squares(count, side=8, **keys):
+    """As :func:`one_class`, with this many boxes side by side."""
+    columns = SIDE // side
+    boxes = [[k % columns * side, k // columns * side, side - 1, side - 1] for k in range(count)]
+    return one_class(boxes, **keys)
 
 
 def make_predictions(found):
@@ -226,20 +231,7 @@ def test_boxes_alone_are_evaluated_without_area(evaluate):
 
 def test_the_ids_of_objects_may_start_at_zero(evaluate):
     boxes = [[10, 10, 60, 40], [70, 60, 40, 40]]
-    content = {
-        "images": [{"id": 1, "file_name": "image.png", "height": SIDE, "width": SIDE}],
-        "annotations": [
-            {
-                "id": k,
-                "image_id": 1,
-                "category_id": 1,
-                "bbox": box,
-                "segmentation": segment(box, "rle"),
-            }
-            for k, box in enumerate(boxes)
-        ],
-        "categories": [{"id": 1, "name": "cat"}],
-    }
+    content = one_class(boxes, "rle")
     results = evaluate(content, [(1, 0, box) for box in boxes])
     assert results["bbox"]["AP"] == results["segm"]["AP"] == pytest.approx(100)
 

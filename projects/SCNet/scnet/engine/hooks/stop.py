@@ -53,6 +53,7 @@ class StopOnSignal(HookBase):
         if self.received != signal.SIGINT:  # of Ctrl-C other processes may tell by SIGTERM
             self.received = signal.Signals(number)
         if number == signal.SIGINT and comm.is_main_process():
+            # Not by the log, whose lock the interrupted code may hold.
             print(
                 "\nThe training ends after this step, with a checkpoint. Press Ctrl-C again to end "
                 "it at once.",
