@@ -1,8 +1,10 @@
 """What several tests share and fixtures cannot give."""
 
+import io
 import json
 import os
 import socket
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
@@ -184,3 +186,16 @@ class CocoSet:
 
     def write(self) -> None:
         self.json_file.write_text(json.dumps(self.content))
+
+
+@contextmanager
+def room_for(size):
+    """Within it no file can grow above the size; what is printed, which may go to one, is lost."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)

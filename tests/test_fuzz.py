@@ -23,7 +23,7 @@ from scnet.data import read_image
 from scnet.data.coco_file import read_coco_file
 from scnet.data.semantic_targets import from_panoptic
 from scnet.export import load_exported
-from scnet.export.files import append_metadata
+from scnet.export.files import with_metadata
 
 # More for a longer search: SCNET_EXAMPLES=5000 pytest tests/test_fuzz.py
 EXAMPLES = int(os.environ.get("SCNET_EXAMPLES", 100))
@@ -99,7 +99,7 @@ def as_onnx(path):
     node = onnx.helper.make_node("Relu", "x", "y")
     graph = onnx.helper.make_graph([node], "g", shapes[:1], shapes[1:])
     onnx.save(onnx.helper.make_model(graph, ir_version=8), path)
-    append_metadata(str(path), {"outputs": ["y"]})
+    path.write_bytes(with_metadata(path.read_bytes(), {"outputs": ["y"]}))
 
 
 def as_json(path):

@@ -11,6 +11,7 @@ from detectron2.checkpoint import DetectionCheckpointer
 from detectron2.modeling import build_model
 from detectron2.utils.file_io import PathManager
 
+from helpers import room_for
 from scnet import convert_mmdet_state_dict, convert_to_mmdet_state_dict
 from scnet.checkpoint import zoo
 from scnet.checkpoint.mmdet import convert_mmdet_checkpoint, convert_to_mmdet_checkpoint
@@ -195,6 +196,18 @@ def test_what_cannot_go_back_is_named(tmp_path, monkeypatch, content, message):
     monkeypatch.setattr(sys, "argv", [TOOL, "--reverse", str(source), str(target)])
     with pytest.raises(SystemExit, match=f"^convert_mmdet_checkpoint.py: .*{message}"):
         convert_tool.main()
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_full_disk(weights, tmp_path, monkeypatch):
+    source, target = tmp_path / "a.pth", tmp_path / "b.pth"
+    torch.save(weights, source)
+    monkeypatch.setattr(sys, "argv", [TOOL, str(source), str(target)])
+    with room_for(1000), pytest.raises(SystemExit) as info:
+        convert_tool.main()
+    assert (
+        info.value.code == f"{os.path.basename(TOOL)}: Could not write '{target}': File too large."
+    )
     assert list(tmp_path.iterdir()) == [source]
 
 

@@ -1,3 +1,5 @@
+import io
+
 import pytest
 
 from scnet.export import checksum
@@ -10,7 +12,7 @@ def test_every_byte_of_the_model_and_every_entry_count(tmp_path, monkeypatch):
     path, plain = tmp_path / "model.onnx", {"class_names": ["a", "ç"]}
     model = bytes(range(20))
     path.write_bytes(model)
-    metadata = with_checksum(plain, path, len(model))
+    metadata = with_checksum(plain, io.BytesIO(model), len(model))
     path.write_bytes(model + b"metadata")
     assert check(metadata, path) == plain
     for place in range(len(model)):

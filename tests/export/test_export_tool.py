@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from helpers import TINY
+from helpers import TINY, room_for
 from scnet import get_config_file
 from scnet.export import WRITERS
 from scnet.export.runtime import load_exported
@@ -86,6 +86,19 @@ def test_a_file_that_cannot_be_verified_is_not_delivered(run_tool, weights, tmp_
     assert not path.exists()
     run_tool(*opts, "--image", image, weights=weights)
     assert "0 of 5 detections differ" in capsys.readouterr().out and path.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ending, name", [("ts", "torchscript"), ("onnx", "onnx")])
+def test_a_full_disk(run_tool, weights, tmp_path, ending, name):
+    """PyTorch's own writer of files ends the process there, and leaves a part of the file."""
+    if name == "onnx":
+        pytest.importorskip("onnx")
+    path = tmp_path / f"model.unverified.{ending}"
+    with room_for(1000), pytest.raises(SystemExit) as info:
+        run_tool("--format", name, "--output", tmp_path / f"model.{ending}", weights=weights)
+    assert info.value.code == f"export.py: Could not write '{path}': File too large."
+    assert os.listdir(tmp_path) == ["model.pth"]
 
 
 @pytest.mark.parametrize(

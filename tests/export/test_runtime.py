@@ -15,7 +15,7 @@ from detectron2.structures import Boxes, Instances
 
 from helpers import detect
 from scnet.export import compare, write_onnx, write_torchscript
-from scnet.export.files import OPSET, append_metadata
+from scnet.export.files import OPSET, with_metadata
 from scnet.export.runtime import load_exported
 
 SIZES = ((64, 80), (97, 70), (40, 150), (200, 256), (1, 1))
@@ -147,7 +147,7 @@ def write_small(path):
             graph, opset_imports=[onnx.helper.make_opsetid("", OPSET)], ir_version=8
         )
         onnx.save(model, path)
-        append_metadata(str(path), metadata)
+        path.write_bytes(with_metadata(path.read_bytes(), metadata))
     return metadata
 
 

@@ -3,30 +3,15 @@
 A limit to the size of files stands in for it, which OpenCV's own writer meets, too.
 """
 
-import io
 import json
 import os
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 
 import cv2
 import numpy as np
 import pytest
 
+from helpers import room_for
 from scnet.inference.comparison import compare_models
-
-resource = pytest.importorskip("resource")
-
-
-@contextmanager
-def room_for(size):
-    """Within it no file can grow above the size; what is printed, which may go to one, is lost."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-        try:
-            yield
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def check_named(predict, path, *args, **kwargs):

@@ -4,6 +4,7 @@
 python projects/SCNet/tools/convert_mmdet_checkpoint.py SRC DST
 """
 
+import io
 import os
 from argparse import Namespace
 
@@ -26,6 +27,7 @@ def main() -> None:
     import torch
 
     from scnet.checkpoint.mmdet import convert_mmdet_checkpoint, convert_to_mmdet_checkpoint
+    from scnet.whole_files import write_whole
 
     convert = convert_to_mmdet_checkpoint if args.reverse else convert_mmdet_checkpoint
     with mistakes_in_one_line():
@@ -34,9 +36,10 @@ def main() -> None:
         if not os.path.isdir(os.path.dirname(args.target) or "."):
             raise FileNotFoundError(f"The folder of '{args.target}' does not exist.")
         converted = convert(args.source, args.allow_pickle)
-        temporary = args.target + ".part"
-        torch.save(converted, temporary)
-        os.replace(temporary, args.target)
+        # In memory, because PyTorch's writer of files does not say which file it could not write.
+        content = io.BytesIO()
+        torch.save(converted, content)
+        write_whole(args.target, content.getvalue())
     print(f"{args.target}: {len(next(iter(converted.values())))} tensors")
 
 

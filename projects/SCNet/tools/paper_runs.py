@@ -20,6 +20,7 @@ from tabulate import tabulate
 from scnet import get_config_file
 from scnet.config import read_cfg
 from scnet.engine.output_dir import changed_keys
+from scnet.whole_files import whole_file
 from scnet_tools.paper_tables import FPS, METRICS, TABLES, Row, Table
 
 SCNET = "scnet_R_50_FPN_20e_coco.yaml"  # what the configs of Tables 2 to 5 start from
@@ -166,8 +167,8 @@ def run(command: List[str], folder: Path, settings: str) -> None:
     if (folder / "inference/results.json").exists():
         print(f"== {folder}: done already")
         return
-    folder.mkdir(parents=True, exist_ok=True)
-    memory.write_text(settings)
+    with whole_file(str(memory)) as f:
+        f.write(settings)
     print(f"== {folder}\n{shlex.join(command)}", flush=True)
     code = subprocess.run(command).returncode
     if code:
@@ -211,9 +212,9 @@ def write_table(
         lines.append([*row.labels, *cells])
     text = tabulate(lines, head, tablefmt="github", disable_numparse=True)
     text = f"{table.title}. Each cell: paper / measured ({dataset}).\n\n{text}\n"
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    stem.with_suffix(".md").write_text(text)
-    with open(stem.with_suffix(".csv"), "w", newline="") as f:
+    with whole_file(f"{stem}.md") as f:
+        f.write(text)
+    with whole_file(f"{stem}.csv", newline="") as f:
         writer = csv.writer(f)
         writer.writerow(["source", *head])
         for row, runs in zip(table.rows, measured):

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from detectron2.config import CfgNode
 
+from ..whole_files import whole_file
+
 
 def start_wandb(cfg: CfgNode) -> None:
     """Let Weights & Biases follow what TensorBoard gets; a run that is resumed goes on there.
@@ -29,4 +31,5 @@ def start_wandb(cfg: CfgNode) -> None:
         config=cfg,
         sync_tensorboard=True,
     )
-    id_file.write_text(run.id)
+    with whole_file(str(id_file)) as f:
+        f.write(run.id)

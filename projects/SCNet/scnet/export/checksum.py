@@ -9,24 +9,23 @@ follow each other. The checksum is of the model and of the metadata without thes
 
 import hashlib
 import json
-from typing import Dict
+from typing import IO, Dict
 
 KEYS = {"graph_bytes", "sha256"}
 CHUNK = 1 << 20
 
 
-def with_checksum(metadata: Dict, path: str, graph_bytes: int) -> Dict:
+def with_checksum(metadata: Dict, file: IO[bytes], graph_bytes: int) -> Dict:
     """Add "graph_bytes" and "sha256" to the metadata of a model.
 
     Args:
         metadata: as json has it.
-        path: of the file.
+        file: is read from its start.
         graph_bytes: how many of its bytes are the model.
     """
     digest = hashlib.sha256(json.dumps(metadata).encode())
-    with open(path, "rb") as f:
-        for start in range(0, graph_bytes, CHUNK):
-            digest.update(f.read(min(CHUNK, graph_bytes - start)))
+    for start in range(0, graph_bytes, CHUNK):
+        digest.update(file.read(min(CHUNK, graph_bytes - start)))
     return {**metadata, "graph_bytes": graph_bytes, "sha256": digest.hexdigest()}
 
 
@@ -40,7 +39,9 @@ def check(metadata: Dict, path: str) -> Dict:
         ValueError: the file has changed since it was written.
     """
     plain = {key: value for key, value in metadata.items() if key not in KEYS}
-    if with_checksum(plain, path, int(metadata.get("graph_bytes", 0))) != metadata:
+    with open(path, "rb") as f:
+        expected = with_checksum(plain, f, int(metadata.get("graph_bytes", 0)))
+    if expected != metadata:
         raise ValueError(
             "its checksum is wrong, so it has changed since it was written; if you changed it on "
             "purpose, remove 'graph_bytes' and 'sha256' from its metadata"

@@ -4,15 +4,19 @@ Both are traced: the graph is recorded while an image runs through the model. do
 why neither ``torch.export`` nor PyTorch's exporter to ONNX that is built on it can record it.
 """
 
+import io
 import json
 import os
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Callable, Dict
 
 import torch
 
 from ..modeling.meta_arch import SCNet
+from ..whole_files import naming, write_whole
 from .checksum import with_checksum
 from .own_files import remember
 from .tracing import names_of_outputs, tracing_adapter
@@ -31,12 +35,15 @@ def write_torchscript(model: SCNet, path: str, metadata: Dict) -> None:
 
     Raises:
         ValueError: see :func:`scnet.export.tracing.tracing_adapter`.
+        OSError: the file cannot be written; the message names it.
     """
-    adapter = tracing_adapter(model)
+    adapter, file = tracing_adapter(model), io.BytesIO()
     with quiet_tracing():
         traced = torch.jit.trace(adapter, adapter.flattened_inputs, check_trace=False)
     content = json.dumps({**metadata, "outputs": names_of_outputs(model)})
-    traced.save(path, _extra_files={METADATA + ".json": content})
+    # In memory, because PyTorch's writer of files ends the process where the disk is full.
+    torch.jit.save(traced, file, _extra_files={METADATA + ".json": content})
+    write_whole(path, file.getvalue())
     remember(path)
 
 
@@ -46,28 +53,30 @@ def write_onnx(model: SCNet, path: str, metadata: Dict) -> None:
     size = {1: "height", 2: "width"}
     axes = {name: {0: "detections"} for name in outputs}
     axes.update({name: axis | size for name, axis in axes.items() if name == "masks"})
-    with quiet_tracing():
-        torch.onnx.export(
-            adapter,
-            adapter.flattened_inputs,
-            path,
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=["image"],
-            output_names=outputs,
-            dynamic_axes={"image": size, **axes},
-        )
-    append_metadata(path, {**metadata, "outputs": outputs})
+    with naming(path), TemporaryDirectory(dir=os.path.dirname(path) or ".") as folder:
+        graph = Path(folder, "graph.onnx")
+        with quiet_tracing():
+            torch.onnx.export(
+                adapter,
+                adapter.flattened_inputs,
+                str(graph),
+                dynamo=False,
+                opset_version=OPSET,
+                input_names=["image"],
+                output_names=outputs,
+                dynamic_axes={"image": size, **axes},
+            )
+        content = with_metadata(graph.read_bytes(), {**metadata, "outputs": outputs})
+    write_whole(path, content)
 
 
-def append_metadata(path: str, metadata: Dict) -> None:
-    """Add metadata with a checksum to an ONNX file that has none."""
+def with_metadata(model: bytes, metadata: Dict) -> bytes:
+    """Get an ONNX file of a model that has no metadata, with metadata and a checksum."""
     import onnx
 
-    text = json.dumps(with_checksum(metadata, path, os.path.getsize(path)))
+    text = json.dumps(with_checksum(metadata, io.BytesIO(model), len(model)))
     entry = onnx.StringStringEntryProto(key=METADATA, value=text)
-    with open(path, "ab") as f:
-        f.write(onnx.ModelProto(metadata_props=[entry]).SerializeToString())
+    return model + onnx.ModelProto(metadata_props=[entry]).SerializeToString()
 
 
 # By the name of the format, which is the ending of the file, too, but for TorchScript's .ts.

@@ -1,6 +1,7 @@
 """How fast models are, part by part, in one run and on the same images."""
 
 import json
+import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
@@ -27,6 +28,7 @@ from ..config import get_config_file, read_cfg
 from ..data import read_image
 from ..modeling.context_pooler import ContextPooler
 from ..peak_memory import peak_memory as process_memory
+from ..whole_files import whole_file
 from .optimize import optimize_for_inference
 
 PARTS = ("backbone", "RPN", "context", "boxes", "masks", "post-processing")
@@ -142,10 +144,10 @@ def benchmark(settings: Settings, folder: Optional[str] = None) -> str:
     table = tabulate(rows, headers="keys", tablefmt="github", floatfmt=formats)
     report = "\n".join([*(f"- {k}: {v}" for k, v in description.items()), NOTES, table])
     if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        Path(folder, "benchmark.md").write_text(report + "\n")
         numbers = json.dumps({"settings": description, "configs": rows}, indent=2)
-        Path(folder, "benchmark.json").write_text(numbers + "\n")
+        for name, text in {"benchmark.md": report, "benchmark.json": numbers}.items():
+            with whole_file(os.path.join(folder, name)) as f:
+                f.write(text + "\n")
     return report
 
 

@@ -13,6 +13,7 @@ from detectron2.structures import Instances
 from ..data import convert_image
 from ..modeling.class_metadata import make_metadata
 from .backends import BACKENDS, Backend
+from .forked import note_threads
 from .inputs import Frame, find_inputs, frames_of
 from .mask_formats import FORMATS, paste
 from .pytorch_backend import Config, PyTorchBackend
@@ -131,8 +132,10 @@ class Predictor:
 
         Raises:
             FileNotFoundError, ValueError: an image cannot be used; the message names it.
+            RuntimeError: this process was forked, and would wait for threads for ever.
         """
         for batch in batches(self._frames(images), self.batch_size):
+            note_threads()
             try:
                 found = self.backend([frame.pixels for frame in batch])
             except ValueError as error:

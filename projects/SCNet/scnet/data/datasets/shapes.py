@@ -19,7 +19,7 @@ from iopath.common.file_io import file_lock, get_cache_dir
 from pycocotools import mask as mask_util
 from tqdm import tqdm
 
-from ...whole_files import write_png
+from ...whole_files import whole_file, write_png
 from ..content import AS_IT_IS
 from .loading import load
 
@@ -109,7 +109,7 @@ def _generate_split(root: str, split: str, count: int) -> None:
             )
     categories = [{"id": i + 1, "name": name} for i, name in enumerate(THING_CLASSES)]
     content = {"images": images, "annotations": annotations, "categories": categories}
-    with open(os.path.join(root, "annotations", f"instances_{split}.json"), "w") as f:
+    with whole_file(os.path.join(root, "annotations", f"instances_{split}.json")) as f:
         json.dump(content, f)
 
 
