@@ -3,12 +3,15 @@ import copy
 import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetMapper
 from detectron2.data import transforms as T
-from detectron2.structures import BitMasks, BoxMode, PolygonMasks
+from detectron2.structures import BoxMode, PolygonMasks
 from PIL import Image
 from pycocotools import mask as mask_util
 
 from scnet import SCNetDatasetMapper
+from scnet.data.masks import to_rle
+from scnet.modeling.run_length_masks import RunLengthMasks
 
 HEIGHT, WIDTH = 40, 60
 RECTANGLE = (slice(10, 30), slice(5, 25))  # rows, columns
@@ -42,7 +45,7 @@ def record(tmp_path):
 
 def make_mapper(cfg, augmentations=(), is_train=True, **opts):
     arguments = SCNetDatasetMapper.from_config(cfg, is_train)
-    arguments.update(augmentations=list(augmentations), **opts)
+    arguments.update({"augmentations": list(augmentations), "semantic_stride": 1, **opts})
     arguments.setdefault("is_train", is_train)
     return SCNetDatasetMapper(**arguments)
 
@@ -61,7 +64,7 @@ def test_image_instances_and_map_go_through_the_same_transforms(tiny_cfg, record
     out = make_mapper(tiny_cfg, augmentations)(record)
     image = out["image"][0] > 127
     sem_seg = out["sem_seg"] == 3
-    (mask,) = out["instances"].gt_masks.tensor
+    (mask,) = out["instances"].gt_masks.bitmaps().tensor
     assert image.shape == sem_seg.shape == mask.shape
     assert image.any() and not image.all()
     for other in (sem_seg, mask):  # they may differ by the rounding of a border
@@ -77,7 +80,9 @@ def test_the_record_is_left_as_it_was(tiny_cfg, record):
     assert record == before
 
 
-@pytest.mark.parametrize("mask_format, kind", [("bitmask", BitMasks), ("polygon", PolygonMasks)])
+@pytest.mark.parametrize(
+    "mask_format, kind", [("bitmask", RunLengthMasks), ("polygon", PolygonMasks)]
+)
 @pytest.mark.parametrize("crop", [False, True])
 @pytest.mark.parametrize("semantic", [False, True])
 def test_images_without_objects(tiny_cfg, record, mask_format, kind, crop, semantic):
@@ -164,3 +169,59 @@ def test_boxes_without_masks_are_refused_for_a_mask_model(tiny_cfg, record, sema
     out = SCNetDatasetMapper(tiny_cfg, True)(record)
     assert len(out["instances"]) == 1
     assert torch.equal(out["instances"].gt_classes, torch.tensor([2]))
+
+
+@pytest.mark.parametrize("form", ["polygons", "rle"])
+def test_a_training_image_takes_few_bytes_beside_its_pixels(tiny_cfg, record, form):
+    """They go from process to process and to the GPU: no map or mask at the size of the image."""
+    size = (400, 600)
+    resize = T.Resize(size)
+    (annotation,) = record["annotations"]
+    if form == "polygons":
+        annotation["segmentation"] = [[5, 10, 25, 10, 25, 30, 5, 30]]
+    record["annotations"] = [dict(annotation) for _ in range(50)]
+    tiny_cfg.MODEL.SCNET.SEMANTIC.SOURCE = "stuffthingmaps"
+    out = make_mapper(tiny_cfg, [resize], semantic_stride=8)(record)
+    assert out["sem_seg"].dtype == torch.uint8 and out["sem_seg"].shape == (50, 75)
+    whole = make_mapper(tiny_cfg, [resize])(record)["sem_seg"]
+    assert torch.equal(out["sem_seg"], whole[::8, ::8])
+    masks = out["instances"].gt_masks
+    assert len(masks) == 50 and masks.bitmaps().tensor.shape == (50, *size)
+    assert out["image"].nbytes == 3 * size[0] * size[1]
+    assert masks.changes.nbytes + out["sem_seg"].nbytes < 0.3 * out["image"].nbytes
+
+
+def test_the_stride_of_the_semantic_map_is_that_of_the_head(tiny_cfg):
+    tiny_cfg.MODEL.SEM_SEG_HEAD.COMMON_STRIDE = 4
+    assert SCNetDatasetMapper.from_config(tiny_cfg)["semantic_stride"] == 4
+
+
+@pytest.mark.parametrize("crop", [False, True])
+def test_instances_are_those_of_detectron2(tiny_cfg, record, crop):
+    """Also their boxes after a crop, and that an object of which nothing is left is left out."""
+    (annotation,) = record["annotations"]
+    polygon = [5, 10, 25, 10, 25, 30, 12.3, 28.7, 5, 30]
+    slivers = [[7, 7, 7.2, 7.1, 7.1, 7.2], [0, 0, 60, 0, 60, 0.1]]
+    record["annotations"] += [{**annotation, "segmentation": [x]} for x in (polygon, *slivers)]
+    record["annotations"].append({**annotation, "bbox": [3, 3, 0, 5]})
+    steps = [T.RandomCrop("absolute", (25, 30))] if crop else []
+    steps += [T.Resize((61, 77)), T.RandomFlip(prob=1.0)]
+    theirs = DatasetMapper(
+        is_train=True,
+        augmentations=steps,
+        image_format="RGB",
+        use_instance_mask=True,
+        instance_mask_format="bitmask",
+        recompute_boxes=crop,
+    )
+    if crop:  # theirs crops polygons with a package that few have
+        for x in record["annotations"]:
+            x["segmentation"] = to_rle(x["segmentation"], HEIGHT, WIDTH)
+    np.random.seed(3)
+    expected = theirs(record)["instances"]
+    np.random.seed(3)
+    found = make_mapper(tiny_cfg, steps, recompute_boxes=crop)(record)["instances"]
+    assert 0 < len(expected) < 5
+    assert torch.equal(found.gt_boxes.tensor, expected.gt_boxes.tensor)
+    assert torch.equal(found.gt_classes, expected.gt_classes)
+    assert torch.equal(found.gt_masks.bitmaps().tensor, expected.gt_masks.tensor)

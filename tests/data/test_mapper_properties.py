@@ -109,7 +109,7 @@ def masks_by_class(out):
     if hasattr(masks, "polygons"):
         masks = [rasterize(polygons, size) for polygons in masks.polygons]
     else:
-        masks = [mask.numpy() for mask in masks.tensor]
+        masks = [mask.numpy() for mask in masks.bitmaps().tensor]
     return dict(zip(instances.gt_classes.tolist(), masks))
 
 

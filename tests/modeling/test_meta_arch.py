@@ -69,6 +69,28 @@ def test_images_without_objects_as_detectron2s_mapper_gives_them(tiny_cfg, make_
     training_step(make_model(tiny_cfg), batch)
 
 
+def test_semantic_maps_may_have_the_size_of_the_image_or_the_stride_of_the_head(
+    tiny_cfg, make_model, make_batch
+):
+    """Also where the images of a batch have different sizes, that are no multiples of it."""
+    model, batch = make_model(tiny_cfg), make_batch(tiny_cfg, [[0], [1]])
+    for x, size in zip(batch, [(61, 75), (64, 80)]):
+        x["image"] = torch.rand(3, *size)
+        x["sem_seg"] = torch.randint(0, 9, size)
+        x["sem_seg"][::8, ::8][0] = 255
+    head, logits = model.semantic_head, torch.zeros(2, 9, 8, 12)
+    whole = model._semantic_targets(head, batch, logits)
+    assert whole.shape == (2, 8, 12) and whole.dtype == torch.int64
+    assert torch.equal(whole[0, :8, :10], batch[0]["sem_seg"][::8, ::8])
+    assert (whole[:, :, 10:] == 255).all()
+    for x in batch:
+        x["sem_seg"] = x["sem_seg"][::8, ::8].to(torch.uint8)
+    assert torch.equal(model._semantic_targets(head, batch, logits), whole)
+    batch[1]["sem_seg"] = batch[1]["sem_seg"][1:]
+    with pytest.raises(ValueError, match=r"\(7, 10\), but the image has \(64, 80\).*COMMON_STRIDE"):
+        model._semantic_targets(head, batch, logits)
+
+
 def test_no_positives_at_any_stage(tiny_cfg, make_model, make_batch):
     tiny_cfg.MODEL.ROI_HEADS.PROPOSAL_APPEND_GT = False
     tiny_cfg.MODEL.ROI_BOX_CASCADE_HEAD.IOUS = (0.999, 0.999, 0.999)
@@ -87,11 +109,10 @@ def test_a_semantic_map_that_is_all_ignored(tiny_cfg, make_model, make_batch):
 def test_padding_of_the_semantic_map_is_ignored(tiny_cfg, make_model, make_batch):
     """The loss of a batch is that of its images alone, weighted by their labelled pixels."""
     model = make_model(tiny_cfg).train()
-    model.semantic_head.forward = lambda features: (torch.zeros(2, 9, 8, 12), None)
     batch = make_batch(tiny_cfg, [[1], [1]])
-    targets = model._semantic_targets(batch, 255)
-    assert targets.shape == (2, 64, 96)
-    assert (targets != 255).sum() == 64 * 80 + 56 * 64
+    targets = model._semantic_targets(model.semantic_head, batch, torch.zeros(2, 9, 8, 12))
+    assert targets.shape == (2, 8, 12)
+    assert (targets != 255).sum() == 8 * 10 + 7 * 8
 
 
 def test_no_detections(tiny_cfg, make_model, make_batch):

@@ -52,19 +52,17 @@ def test_every_level_matters():
         assert not torch.allclose(head(changed)[0], before), name
 
 
-def test_loss_is_the_mean_over_labelled_pixels_at_an_eighth():
+def test_loss_is_the_mean_over_labelled_pixels():
     head = make_head(loss_weight=0.2)
     logits = torch.randn(2, 5, 3, 4)
-    targets = torch.full((2, 24, 32), 4)  # all but the pixels at multiples of 8 is decoy
-    small = torch.randint(0, 5, (2, 3, 4))
-    small[0, 0, :2] = 255
-    targets[:, ::8, ::8] = small
+    targets = torch.randint(0, 5, (2, 3, 4))
+    targets[0, 0, :2] = 255
     total, count = 0.0, 0
     for n in range(2):
         for i in range(3):
             for j in range(4):
-                if small[n, i, j] != 255:
-                    total -= logits[n, :, i, j].log_softmax(0)[small[n, i, j]]
+                if targets[n, i, j] != 255:
+                    total -= logits[n, :, i, j].log_softmax(0)[targets[n, i, j]]
                     count += 1
     assert count == 22
     torch.testing.assert_close(head.losses(logits, targets)["loss_sem_seg"], 0.2 * total / count)
@@ -73,7 +71,7 @@ def test_loss_is_the_mean_over_labelled_pixels_at_an_eighth():
 def test_nothing_labelled_gives_zero_loss_and_gradient():
     head = make_head()
     logits, _ = head(make_features())
-    loss = head.losses(logits, torch.full((2, 64, 128), 255))["loss_sem_seg"]
+    loss = head.losses(logits, torch.full((2, 8, 16), 255))["loss_sem_seg"]
     loss.backward()
     assert loss == 0
     assert head.predictor.weight.grad.abs().sum() == 0
@@ -127,6 +125,6 @@ def test_constant_logits_stay_constant(stride, height, width, value):
 
 def test_the_loss_of_a_map_made_from_its_logits_is_small():
     head, logits = make_head(loss_weight=1.0), 20 * torch.randn(2, 5, 6, 7)
-    targets = head.upsample(logits).argmax(dim=1)
+    targets = head.upsample(logits).argmax(dim=1)[:, ::8, ::8]
     assert head.losses(logits, targets)["loss_sem_seg"] < 0.2
-    assert head.losses(logits, targets.roll(8, dims=2))["loss_sem_seg"] > 2
+    assert head.losses(logits, targets.roll(1, dims=2))["loss_sem_seg"] > 2

@@ -1,20 +1,22 @@
 """Making the model's input from a data set dict: image, instances and semantic map together."""
 
 import copy
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 import numpy as np
 import torch
 from detectron2.config import CfgNode, configurable
-from detectron2.data import DatasetMapper
+from detectron2.data import DatasetMapper, detection_utils
 from detectron2.data import transforms as T
-from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
+from detectron2.structures import Boxes, Instances, PolygonMasks
 from fvcore.transforms.transform import CropTransform
+from pycocotools import mask as mask_util
 
 from ..config import MAX_PIXELS
+from ..modeling.run_length_masks import RunLengthMasks
 from . import semantic_targets
 from .image import check_size, read_image
-from .masks import to_rle
+from .masks import area, to_rle, unpack_runs
 
 
 class SCNetDatasetMapper(DatasetMapper):
@@ -32,6 +34,7 @@ class SCNetDatasetMapper(DatasetMapper):
         num_classes: int,
         num_semantic_classes: int,
         ignore_value: int,
+        semantic_stride: int = 1,
         max_pixels: int = MAX_PIXELS,
         **kw,
     ):
@@ -43,6 +46,7 @@ class SCNetDatasetMapper(DatasetMapper):
                 the data set.
             num_classes: of the things.
             num_semantic_classes, ignore_value: the values that a semantic map may have.
+            semantic_stride: every so many pixels one of the semantic map is kept.
             max_pixels: that an image may have.
             kw: see :class:`detectron2.data.DatasetMapper`.
         """
@@ -51,6 +55,7 @@ class SCNetDatasetMapper(DatasetMapper):
         self.num_classes = num_classes
         self.num_semantic_classes = num_semantic_classes
         self.ignore_value = ignore_value
+        self.semantic_stride = semantic_stride
         self.max_pixels = max_pixels
 
     @classmethod
@@ -60,6 +65,7 @@ class SCNetDatasetMapper(DatasetMapper):
         ret["num_classes"] = cfg.MODEL.ROI_HEADS.NUM_CLASSES
         ret["num_semantic_classes"] = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
         ret["ignore_value"] = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
+        ret["semantic_stride"] = cfg.MODEL.SEM_SEG_HEAD.COMMON_STRIDE
         ret["max_pixels"] = cfg.INPUT.MAX_PIXELS
         return ret
 
@@ -71,7 +77,9 @@ class SCNetDatasetMapper(DatasetMapper):
 
         Returns:
             the same with "image" (3, h, w) and, in training, "instances" and, with the semantic
-            branch, "sem_seg" (h, w).
+            branch, "sem_seg", uint8 (h / semantic_stride, w / semantic_stride), rounded up. The
+            masks of the instances are :class:`RunLengthMasks`, or PolygonMasks with
+            INPUT.MASK_FORMAT "polygon".
 
         Raises:
             KeyError: the dict has no semantic map, and the semantic source needs one.
@@ -100,7 +108,9 @@ class SCNetDatasetMapper(DatasetMapper):
             dataset_dict.pop("annotations", None)
             return dataset_dict
         if sem_seg is not None:
-            dataset_dict["sem_seg"] = torch.as_tensor(aug_input.sem_seg.astype("int64"))
+            stride = self.semantic_stride
+            sem_seg = np.ascontiguousarray(aug_input.sem_seg[::stride, ::stride])
+            dataset_dict["sem_seg"] = torch.as_tensor(sem_seg)
         if "annotations" in dataset_dict:
             self._transform_annotations(dataset_dict, transforms, image.shape[:2])
         return dataset_dict
@@ -153,27 +163,62 @@ class SCNetDatasetMapper(DatasetMapper):
                 f"{dataset_dict['file_name']} has objects without 'segmentation', but the model "
                 "predicts masks. Annotate masks, or set MODEL.MASK_ON False."
             )
-        if objects:
+        if not objects:
+            del dataset_dict["annotations"]
+            dataset_dict["instances"] = self._no_instances(image_shape)
+        elif self.use_instance_mask and self.instance_mask_format == "bitmask":
             if any(isinstance(t, CropTransform) for t in transforms.transforms):
-                self._polygons_to_bitmaps(dataset_dict)
+                # To crop polygons takes a package that few have.
+                size = dataset_dict["height"], dataset_dict["width"]
+                for annotation in objects:
+                    annotation["segmentation"] = to_rle(annotation["segmentation"], *size)
+            del dataset_dict["annotations"]
+            dataset_dict["instances"] = self._make_instances(objects, transforms, image_shape)
+        else:
             super()._transform_annotations(dataset_dict, transforms, image_shape)
-            return
-        del dataset_dict["annotations"]
+
+    def _no_instances(self, image_shape: Tuple[int, int]) -> Instances:
         instances = Instances(image_shape, gt_boxes=Boxes(torch.zeros(0, 4)))
         instances.gt_classes = torch.zeros(0, dtype=torch.int64)
         if self.use_instance_mask and self.instance_mask_format == "bitmask":
-            instances.gt_masks = BitMasks(torch.zeros(0, *image_shape, dtype=torch.bool))
+            instances.gt_masks = RunLengthMasks.from_runs([], image_shape)
         elif self.use_instance_mask:
             instances.gt_masks = PolygonMasks([])
-        dataset_dict["instances"] = instances
+        return instances
 
-    def _polygons_to_bitmaps(self, dataset_dict: Dict) -> None:
-        """Make bitmaps of the masks if they may be: to crop polygons takes a package that few have.
+    def _make_instances(
+        self, objects: List[Dict], transforms: T.TransformList, image_shape: Tuple[int, int]
+    ) -> Instances:
+        """Make the instances that Detectron2 makes, with run lengths in place of bitmaps.
 
-        With INPUT.MASK_FORMAT "polygon" they stay polygons.
+        Args:
+            objects: Detectron2's annotations; they are changed.
+            transforms: from the image as it is on disk to that of the model.
+            image_shape: height and width of the latter.
         """
-        if self.use_instance_mask and self.instance_mask_format == "bitmask":
-            size = dataset_dict["height"], dataset_dict["width"]
-            for annotation in dataset_dict["annotations"]:
-                if isinstance(annotation.get("segmentation"), list):
-                    annotation["segmentation"] = to_rle(annotation["segmentation"], *size)
+        rles = []
+        for annotation in objects:
+            if not self.use_keypoint:
+                annotation.pop("keypoints", None)
+            detection_utils.transform_instance_annotations(
+                annotation,
+                transforms,
+                image_shape,
+                keypoint_hflip_indices=self.keypoint_hflip_indices,
+            )
+            mask = annotation.pop("segmentation")
+            if isinstance(mask, np.ndarray):
+                rles.append(mask_util.encode(np.asfortranarray(mask)))
+            else:
+                rles.append(to_rle(mask, *image_shape))
+        instances = detection_utils.annotations_to_instances(objects, image_shape)
+        if self.recompute_boxes:
+            boxes = torch.as_tensor(np.stack([mask_util.toBbox(rle) for rle in rles]))
+            boxes[:, 2:] += boxes[:, :2]
+            instances.gt_boxes = Boxes(boxes.float())
+        _, keep = detection_utils.filter_empty_instances(instances, return_mask=True)
+        keep &= torch.tensor([area(rle) > 0 for rle in rles])
+        runs = [unpack_runs(rle["counts"]) for rle, kept in zip(rles, keep) if kept]
+        instances = instances[keep]
+        instances.gt_masks = RunLengthMasks.from_runs(runs, image_shape)
+        return instances

@@ -68,30 +68,43 @@ def packed_length(counts: Union[str, bytes]) -> int:
     """Count the pixels that the runs of a packed RLE cover.
 
     pycocotools fills a mask whose runs end early with whatever was in memory, so this must be
-    checked first. The format is that of its ``rleToString``: per run, groups of five bits, low ones
-    first, each as a character from "0" on with a sixth bit if more follow; from the fourth run
-    on, the difference to the run before the last.
+    checked first.
 
     Returns:
         the number of pixels; -1 if the string ends within a run or holds other characters.
     """
+    runs = unpack_runs(counts)
+    return -1 if runs is None or (runs < 0).any() else int(runs.sum())
+
+
+def unpack_runs(counts: Union[str, bytes]) -> Optional[np.ndarray]:
+    """Get the run lengths of a packed RLE.
+
+    The format is that of pycocotools' ``rleToString``: per run, groups of five bits, low ones
+    first, each as a character from "0" on with a sixth bit if more follow; from the fourth run
+    on, the difference to the run before the last.
+
+    Returns:
+        int64, of pixels outside and inside in turn; None if the string ends within a run or holds
+        other characters.
+    """
     raw = counts.encode(errors="surrogatepass") if isinstance(counts, str) else counts
     groups = np.frombuffer(raw, np.uint8).astype(np.int64) - 48
     if not len(groups):
-        return 0
+        return groups
     last = (groups & 0x20) == 0
     if not last[-1] or groups.min() < 0 or groups.max() > 0x3F:
-        return -1
+        return None
     starts = np.flatnonzero(np.concatenate([[True], last[:-1]]))
     places = np.arange(len(groups)) - np.repeat(starts, np.diff([*starts, len(groups)]))
     if places.max() > 6:  # more than 35 bits: no run is so long
-        return -1
+        return None
     runs = np.add.reduceat((groups & 0x1F) << (5 * places), starts)
     negative = (groups[last] & 0x10) != 0  # two's complement, whose sign the last group has
     runs -= np.where(negative, 1 << (5 * (places[last] + 1)), 0)
     runs[1::2] = np.cumsum(runs[1::2])
     runs[2::2] = np.cumsum(runs[2::2])
-    return int(runs.sum()) if (runs >= 0).all() else -1
+    return runs
 
 
 def is_number(x: Any) -> TypeGuard[float]:

@@ -83,7 +83,7 @@ def from_stuffthingmap(
     expected = "a single channel of 8 bits, in which each pixel's value is its class"
     # In a palette image the indices are the classes.
     target = read_png(file_name, ("L", "P"), expected, size, max_pixels)
-    values = np.unique(target)
+    values = np.flatnonzero(np.bincount(target.ravel(), minlength=256))
     wrong = values[(values >= num_classes) & (values != ignore_value)]
     if len(wrong):
         raise ValueError(

@@ -11,9 +11,10 @@ from detectron2.config import configurable
 from detectron2.data.catalog import Metadata
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, build_sem_seg_head
 from detectron2.modeling.postprocessing import sem_seg_postprocess
-from detectron2.structures import ImageList, Instances
+from detectron2.structures import Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from . import class_metadata
@@ -22,6 +23,7 @@ from .context_pooler import GLOBAL_CONTEXT, SEMANTIC
 from .global_context import GlobalContextHead
 from .panoptic import PanopticCombination
 from .required_keys import require_keys, require_registered
+from .run_length_masks import with_bitmaps
 from .semantic_head import SemanticHead
 
 REQUIRED_KEYS = {
@@ -173,7 +175,7 @@ class SCNet(GeneralizedRCNN):
         if not self.training:
             return self.inference(batched_inputs)
         images = self.preprocess_image(batched_inputs)
-        targets = [x["instances"].to(self.device) for x in batched_inputs]
+        targets = [with_bitmaps(x["instances"].to(self.device)) for x in batched_inputs]
 
         features, logits = self.add_context(self.backbone(images.tensor))
         losses = self._context_losses(logits, targets, batched_inputs)
@@ -243,27 +245,55 @@ class SCNet(GeneralizedRCNN):
         """
         losses = {}
         if self.semantic_head is not None:
-            sem_seg = self._semantic_targets(batched_inputs, self.semantic_head.ignore_value)
+            sem_seg = self._semantic_targets(self.semantic_head, batched_inputs, logits[SEMANTIC])
             losses.update(self.semantic_head.losses(logits[SEMANTIC], sem_seg))
         if self.global_context_head is not None:
             losses.update(self.global_context_head.losses(logits[GLOBAL_CONTEXT], targets))
         return losses
 
-    def _semantic_targets(self, batched_inputs: List[Dict], ignore_value: int) -> Tensor:
-        """The semantic maps (N, H, W), padded like the images with the value to ignore."""
+    def _semantic_targets(
+        self, head: SemanticHead, batched_inputs: List[Dict], logits: Tensor
+    ) -> Tensor:
+        """The semantic maps at the stride of the head, padded with the value to ignore.
+
+        Args:
+            head: the semantic head.
+            batched_inputs: with "sem_seg" at the size of the image, or at that of every pixel at
+                multiples of the stride, as SCNetDatasetMapper makes it.
+            logits: (N, K, H, W) of the head.
+
+        Returns:
+            int64 (N, H, W)
+
+        Raises:
+            KeyError: an image has no semantic map.
+            ValueError: a semantic map has another size.
+        """
+        height, width = logits.shape[-2:]
+        targets = []
         for x in batched_inputs:
+            name = x.get("file_name", "An image")
             if "sem_seg" not in x:
                 raise KeyError(
-                    f"{x.get('file_name', 'An image')} has no semantic map ('sem_seg'), but the "
+                    f"{name} has no semantic map ('sem_seg'), but the "
                     "semantic branch is on. Train with SCNetDatasetMapper, which makes one, or set "
                     "MODEL.SCNET.SEMANTIC.SOURCE 'none'."
                 )
-        return ImageList.from_tensors(
-            [x["sem_seg"].to(self.device) for x in batched_inputs],
-            self.backbone.size_divisibility,
-            ignore_value,
-            self.backbone.padding_constraints,
-        ).tensor
+            sem_seg, size = x["sem_seg"], x["image"].shape[-2:]
+            small = tuple(-(-side // head.stride) for side in size)
+            if sem_seg.shape == size:
+                sem_seg = sem_seg[:: head.stride, :: head.stride]
+            elif sem_seg.shape != small:
+                raise ValueError(
+                    f"{name} has a semantic map ('sem_seg') of height and width "
+                    f"{tuple(sem_seg.shape)}, but the image has {tuple(size)}. It must have the "
+                    f"same, or {small}: every pixel at multiples of {head.stride} "
+                    "(MODEL.SEM_SEG_HEAD.COMMON_STRIDE)."
+                )
+            padding = (0, width - sem_seg.shape[1], 0, height - sem_seg.shape[0])
+            sem_seg = sem_seg.to(self.device)
+            targets.append(F.pad(sem_seg, padding, value=head.ignore_value))
+        return torch.stack(targets).long()
 
     def _add_context_outputs(
         self, outputs: List[Dict], logits: Dict[str, Tensor], image_sizes: List[Tuple[int, int]]

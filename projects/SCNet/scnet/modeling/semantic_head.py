@@ -55,13 +55,11 @@ class SemanticHead(nn.Module):
 
         Args:
             logits: (N, K, H, W).
-            targets: (N, H * stride, W * stride), class indices at the size of the padded image.
-                The pixels at multiples of the stride are compared.
+            targets: (N, H, W), the class indices of the pixels at multiples of the stride.
 
         Returns:
             ``loss_sem_seg``; zero, with zero gradients, if no pixel is labelled.
         """
-        targets = targets[:, :: self.stride, :: self.stride]
         total = F.cross_entropy(
             logits.float(), targets, ignore_index=self.ignore_value, reduction="sum"
         )

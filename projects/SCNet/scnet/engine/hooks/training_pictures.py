@@ -12,6 +12,7 @@ from detectron2.utils import comm
 from detectron2.utils.visualizer import Visualizer
 
 from ...modeling import SCNet
+from ...modeling.run_length_masks import with_bitmaps
 from ..step import StepTrainer
 
 MAX_INSTANCES = 20
@@ -65,7 +66,7 @@ def labels_and_predictions(
     """
     image = batched_input["image"].permute(1, 2, 0).cpu().numpy()
     image = convert_image_to_rgb(image, image_format).clip(0, 255).astype(np.uint8)
-    truth = batched_input["instances"].to("cpu")
+    truth = with_bitmaps(batched_input["instances"].to("cpu"))
     names = metadata.get("thing_classes")
     labelled = Visualizer(image, metadata).overlay_instances(
         boxes=truth.gt_boxes if len(truth) else None,
