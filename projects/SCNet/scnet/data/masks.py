@@ -73,11 +73,13 @@ def packed_length(counts: Union[str, bytes]) -> int:
     Returns:
         the number of pixels; -1 if the string ends within a run or holds other characters.
     """
-    runs = unpack_runs(counts)
-    return -1 if runs is None or (runs < 0).any() else int(runs.sum())
+    try:
+        return int(unpack_runs(counts).sum())
+    except ValueError:
+        return -1
 
 
-def unpack_runs(counts: Union[str, bytes]) -> Optional[np.ndarray]:
+def unpack_runs(counts: Union[str, bytes]) -> np.ndarray:
     """Get the run lengths of a packed RLE.
 
     The format is that of pycocotools' ``rleToString``: per run, groups of five bits, low ones
@@ -85,8 +87,10 @@ def unpack_runs(counts: Union[str, bytes]) -> Optional[np.ndarray]:
     on, the difference to the run before the last.
 
     Returns:
-        int64, of pixels outside and inside in turn; None if the string ends within a run or holds
-        other characters.
+        int64, of pixels outside and inside in turn.
+
+    Raises:
+        ValueError: the string ends within a run, holds other characters, or gives negative lengths.
     """
     raw = counts.encode(errors="surrogatepass") if isinstance(counts, str) else counts
     groups = np.frombuffer(raw, np.uint8).astype(np.int64) - 48
@@ -94,16 +98,18 @@ def unpack_runs(counts: Union[str, bytes]) -> Optional[np.ndarray]:
         return groups
     last = (groups & 0x20) == 0
     if not last[-1] or groups.min() < 0 or groups.max() > 0x3F:
-        return None
+        raise ValueError("it is cut off, or holds characters that an RLE has not")
     starts = np.flatnonzero(np.concatenate([[True], last[:-1]]))
     places = np.arange(len(groups)) - np.repeat(starts, np.diff([*starts, len(groups)]))
-    if places.max() > 6:  # more than 35 bits: no run is so long
-        return None
+    if places.max() > 6:
+        raise ValueError("it has a run of more than 35 bits")
     runs = np.add.reduceat((groups & 0x1F) << (5 * places), starts)
     negative = (groups[last] & 0x10) != 0  # two's complement, whose sign the last group has
     runs -= np.where(negative, 1 << (5 * (places[last] + 1)), 0)
     runs[1::2] = np.cumsum(runs[1::2])
     runs[2::2] = np.cumsum(runs[2::2])
+    if (runs < 0).any():
+        raise ValueError("it has a run of negative length")
     return runs
 
 
