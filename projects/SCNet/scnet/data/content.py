@@ -4,6 +4,7 @@ from typing import List, NamedTuple, Optional, Tuple
 
 from .canonical_form import canonical_form
 from .coco_file import Content, is_id, read_coco_file
+from .collector import paused_collector
 from .image_names import find_images
 
 
@@ -22,6 +23,7 @@ class Reading(NamedTuple):
 AS_IT_IS = Reading()
 
 
+@paused_collector()
 def read_content(
     json_file: str, image_root: Optional[str] = None, reading: Reading = AS_IT_IS
 ) -> Tuple[Content, List[str]]:

@@ -87,8 +87,8 @@ def check_datasets(
         records = load_usable(name, report)
         mapper = SCNetDatasetMapper(cfg, name in cfg.DATASETS.TRAIN)
         checked = check_image_files(records, mapper, report, seen)
-        checked = tqdm(checked, f"Reading {name}", len(records), unit="image")
-        sheets[name] = [record for record, drawable in checked if drawable]
+        bar = tqdm(checked, f"Reading {name}", len(records), unit="image")
+        sheets[name] = [record for record, drawable in bar if drawable]
     for title, messages in (("Errors", report.errors), ("Notes", report.notes)):
         lines += [f"## {title}: {sum(map(len, messages.values()))}", ""]
         lines += [f"- {message}" for message in shorten(messages)] + [""]
@@ -132,7 +132,8 @@ def contact_sheet(records: List[Dict], names: List[str], max_pixels: int) -> np.
 
 def choose(records: List[Dict], report: Report, count: int) -> List[Dict]:
     """Images for the contact sheet: those that a note is about first, then some of the others."""
-    noted, others = [], []
+    noted: List[Dict] = []
+    others: List[Dict] = []
     for record in records:
         (noted if record["file_name"] in report.noted_images else others).append(record)
     step = max(1, len(others) // max(1, count - len(noted)))
