@@ -72,7 +72,8 @@ def packed_once_per_machine(read: Callable[[], Tuple[List[Dict], T]]) -> Tuple[P
     returns, so that it goes with the processes.
 
     Args:
-        read: returns the list, which becomes empty, and something small; both can be pickled.
+        read: returns the list, which is not empty and becomes so, and something small; both can be
+            pickled.
 
     Returns:
         the list, and what came with it.
@@ -89,15 +90,20 @@ def packed_once_per_machine(read: Callable[[], Tuple[List[Dict], T]]) -> Tuple[P
 
     def write() -> Tuple[str, torch.Tensor, Any]:
         items, extra = read()
-        try:
-            with tempfile.NamedTemporaryFile(prefix="scnet_", delete=False) as f:
-                return f.name, _pack(items, f), extra
-        except OSError as error:
-            os.unlink(f.name)
-            raise OSError(
-                f"The data sets do not fit into '{tempfile.gettempdir()}', where the processes of "
-                f"this machine share them: {error}. Set TMPDIR to a folder with more room."
-            ) from error
+        with tempfile.NamedTemporaryFile(prefix="scnet_", delete=False) as f:
+            try:
+                ends = _pack(items, f)
+                f.flush()
+            except BaseException as error:
+                os.unlink(f.name)
+                if not isinstance(error, OSError):
+                    raise
+                raise OSError(
+                    f"The data sets cannot be written to '{tempfile.gettempdir()}', where the "
+                    f"processes of this machine share them: {error}. Set TMPDIR to a folder with "
+                    "more room."
+                ) from error
+        return f.name, ends, extra
 
     path, ends, extra = once_per_machine(write)
     content = torch.from_file(path, shared=False, size=int(ends[-1]), dtype=torch.uint8)
