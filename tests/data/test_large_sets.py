@@ -4,6 +4,7 @@ import pytest
 
 from scnet import get_config_file
 from scnet.config import read_cfg
+from scnet.data.validation import check_json
 from scnet.data.validation.check_annotation import AnnotationCheck
 from scnet.data.validation.check_categories import root_classes
 from scnet.data.validation.check_dataset import check_datasets, choose
@@ -61,6 +62,17 @@ def test_root_classes_against_a_slow_reference(count):
             if count > 1 and all(y["supercategory"] == x["name"] for y in categories if y is not x)
         }
         assert root_classes(categories) == expected
+
+
+@pytest.mark.parametrize("large", [True, False])
+def test_long_work_is_not_silent(coco_set, monkeypatch, capsys, large):
+    if large:
+        monkeypatch.setattr(check_json, "LARGE", 0)
+        monkeypatch.setattr(check_json, "SILENT", 0)
+    check_json.check_json(str(coco_set.json_file), str(coco_set.images))
+    shown = capsys.readouterr().err
+    assert (f"Reading '{coco_set.json_file}' (0 MB)." in shown) == large
+    assert ("Checking 'set.json'" in shown and "3/3" in shown) == large
 
 
 def test_classes_are_not_listed_for_each_annotation():

@@ -1,6 +1,7 @@
 """Checking a COCO json file without opening its images. Training does this first."""
 
 import os
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,7 +19,9 @@ from .report import Report
 
 MIN_CROWDS = 5  # of a class: with fewer it may be chance that most of its objects are crowds
 
+# Shorter work says nothing.
 SILENT = 2  # seconds, before progress is shown
+LARGE = 50e6  # bytes of a file
 
 
 @dataclass
@@ -146,6 +149,9 @@ class _Checker:
         self.summary = CocoSummary(json_file)
         self.report = self.summary.report
         self.image_of: Dict[Id, Dict] = {}
+        size = os.path.getsize(json_file)
+        if size > LARGE:
+            tqdm.write(f"Reading '{json_file}' ({size / 1e6:.0f} MB).", file=sys.stderr)
         content, notes = read_content(json_file, image_root, reading)
         for note in notes:
             self.report.note("read in another form", f"'{json_file}': {note}")
