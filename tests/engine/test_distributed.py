@@ -42,6 +42,19 @@ def test_two_processes_of_one_image_are_one_process_of_two(run, tmp_path):
     assert sum(bool(move.any()) for move in one["moves"].values()) > 100
 
 
+def test_one_process_reads_the_data(run, coco_set, tmp_path):
+    (tmp_path / "temporary").mkdir()
+    env = {**with_helpers(), "TMPDIR": str(tmp_path / "temporary")}
+    paths = coco_set.json_file, coco_set.images
+    lines = run(REPOSITORY / "tests/engine/reading.py", *paths, env=env).stdout.splitlines()
+    first, second = (json.loads(x[8:]) for x in lines if x.startswith("process "))
+    assert (first.pop("reads"), second.pop("reads")) == (1, 0)
+    assert first == second
+    assert first["classes"] == ["cat", "dog"] and first["num_classes"] == 2
+    assert first["error"] == "ValueError: It cannot be read."
+    assert not list((tmp_path / "temporary").glob("scnet_*"))
+
+
 @pytest.fixture(scope="module")
 def trained(environment, tmp_path_factory, run):
     """Two processes, two iterations; evaluated by both."""

@@ -92,6 +92,8 @@ class _Reference:
         self.ids: Set[Id] = {x["id"] for x in entries if is_id(x.get("id"))}
 
     def __call__(self, value: Any) -> Any:
+        if is_id(value) and value in self.ids:
+            return value
         found = _id(value)
         if not is_id(found) or found in self.ids:
             return found
@@ -162,7 +164,8 @@ def _polygon(values: List) -> List:
 
 def _are_points(values: List) -> bool:
     """Whether all values of a list are lists of two numbers."""
-    return bool(values) and all(
+    is_nested = bool(values) and type(values[0]) is list
+    return is_nested and all(
         type(x) is list and len(x) == 2 and list not in map(type, x) for x in values
     )
 

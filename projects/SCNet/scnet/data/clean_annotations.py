@@ -1,6 +1,6 @@
 """The annotations of a COCO json file that count, in training and in the evaluation."""
 
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 from . import masks
 from .coco_file import Content
@@ -9,8 +9,8 @@ from .coco_file import Content
 FACTOR, PIXELS = 2, 100
 
 
-def usable_annotations(content: Content) -> List[Dict]:
-    """Copy the annotations that are trained on and evaluated.
+def usable_annotations(content: Content) -> Iterator[Dict]:
+    """Copy the annotations that are trained on and evaluated, one at a time.
 
     Polygons with fewer than three points are left out, and so are objects with no other polygons
     and annotations of no image. "iscrowd" is 0 where it is missing.
@@ -20,7 +20,6 @@ def usable_annotations(content: Content) -> List[Dict]:
             :func:`scnet.data.validation.check_json.check_json`.
     """
     images = {x["id"] for x in content["images"]}
-    usable = []
     for annotation in content.get("annotations", []):
         segmentation = annotation.get("segmentation")
         if isinstance(segmentation, list) and segmentation:
@@ -29,8 +28,7 @@ def usable_annotations(content: Content) -> List[Dict]:
                 continue
         if annotation["image_id"] in images:
             own = {"segmentation": segmentation} if "segmentation" in annotation else {}
-            usable.append({"iscrowd": 0, **annotation, **own})
-    return usable
+            yield {"iscrowd": 0, **annotation, **own}
 
 
 def clean_annotations(content: Content) -> Tuple[List[Dict], List[str]]:
@@ -47,7 +45,7 @@ def clean_annotations(content: Content) -> Tuple[List[Dict], List[str]]:
         the annotations, and a sentence about each kind of change.
     """
     images = {x["id"]: x for x in content["images"]}
-    cleaned = usable_annotations(content)
+    cleaned = list(usable_annotations(content))
     measured = 0
     for k, clean in enumerate(cleaned):
         area = _area(clean, images[clean["image_id"]])

@@ -122,14 +122,19 @@ def configure_semantic(cfg: CfgNode, keep: Sequence[str] = ()) -> List[str]:
     return [*lines, _set(cfg, keep, "MODEL.SEM_SEG_HEAD.NUM_CLASSES", len(names), what)]
 
 
-def semantic_classes(cfg: CfgNode) -> List[str]:
-    """The names of the semantic classes of DATASETS.TRAIN; empty if they are not known."""
+def semantic_classes(cfg: CfgNode, things: Optional[List[str]] = None) -> List[str]:
+    """The names of the semantic classes of DATASETS.TRAIN; empty if they are not known.
+
+    Args:
+        cfg: names the data sets, and the source.
+        things: the classes of the first data set, once it is loaded; nothing is read then.
+    """
     source, name = cfg.MODEL.SCNET.SEMANTIC.SOURCE, cfg.DATASETS.TRAIN[0]
     if source == "none":
         return []
     if source == "instances":
-        return [*current_classes(name), BACKGROUND]
-    if source == "panoptic":
+        return [*(things or current_classes(name)), BACKGROUND]
+    if source == "panoptic" and things is None:
         DatasetCatalog.get(name)  # reads the panoptic json, which has them
     return MetadataCatalog.get(name).get("stuff_classes", [])
 

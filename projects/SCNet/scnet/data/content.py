@@ -3,7 +3,8 @@
 from typing import List, NamedTuple, Optional, Tuple
 
 from .canonical_form import canonical_form
-from .coco_file import Content, read_coco_file
+from .coco_file import Content, is_id, read_coco_file
+from .collector import paused_collector
 from .image_names import find_images
 
 
@@ -22,6 +23,7 @@ class Reading(NamedTuple):
 AS_IT_IS = Reading()
 
 
+@paused_collector()
 def read_content(
     json_file: str, image_root: Optional[str] = None, reading: Reading = AS_IT_IS
 ) -> Tuple[Content, List[str]]:
@@ -68,9 +70,9 @@ def _without_classes(
             f"DATASETS.CLASSES_LEFT_OUT names '{unknown[0]}', but '{json_file}' has the classes "
             f"{known[:20]}."
         )
-    ids = [x.get("id") for x in content["categories"] if x.get("name") in names]
+    ids = {x["id"] for x in content["categories"] if x.get("name") in names and is_id(x.get("id"))}
     annotations = content.get("annotations", [])
-    kept = [x for x in annotations if x.get("category_id") not in ids]
+    kept = [x for x in annotations if not (is_id(x.get("category_id")) and x["category_id"] in ids)]
     categories = [x for x in content["categories"] if x.get("name") not in names]
     note = f"Left out: the classes {list(names)}, with {len(annotations) - len(kept)} annotations."
     return {**content, "categories": categories, "annotations": kept}, note

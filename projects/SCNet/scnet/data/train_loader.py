@@ -5,13 +5,15 @@ from itertools import islice
 from typing import Callable, DefaultDict, Dict, Hashable, Iterable, Iterator, List, Sequence, Tuple
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetFromList, build_detection_train_loader
+from detectron2.data import build_detection_train_loader
 from detectron2.data.build import trivial_batch_collator
 from detectron2.utils import comm
 from detectron2.utils.env import seed_all_rng
 from torch.utils.data import DataLoader, Dataset
 
 from ..seeding import SAMPLE, seed_for
+from .datasets.loading import load_once_per_machine
+from .once_per_machine import PackedList
 from .workers import outlive_signals
 
 
@@ -29,7 +31,7 @@ class TrainLoader:
     """
 
     def __init__(self, cfg: CfgNode, mapper: Callable[[Dict], Dict], batch_size: int):
-        """Read the data sets.
+        """Read the data sets, in one process of this machine.
 
         Args:
             cfg: names the data sets and the sampler.
@@ -41,12 +43,18 @@ class TrainLoader:
         self.batch_size = batch_size
         self.seed = 0
         self.first = 0
-        parts = build_detection_train_loader.from_config(cfg, mapper=mapper, sampler=())
-        # Images of one kind may share a batch.
-        grouping = cfg.DATALOADER.ASPECT_RATIO_GROUPING
-        self.kinds = [grouping and x["width"] > x["height"] for x in parts["dataset"]]
-        # Packed: the processes that load data would copy a list of dicts, bit by bit.
-        self.records = DatasetFromList(parts["dataset"], copy=False)
+        self.records, self.kinds = load_once_per_machine(cfg.DATASETS.TRAIN, self._read)
+
+    def _read(self) -> Tuple[List[Dict], List[Hashable]]:
+        """Read the data sets.
+
+        Returns:
+            a dict per image, and the kind of each: images of one kind may share a batch.
+        """
+        parts = build_detection_train_loader.from_config(self.cfg, mapper=self.mapper, sampler=())
+        grouping = self.cfg.DATALOADER.ASPECT_RATIO_GROUPING
+        kinds = [grouping and x["width"] > x["height"] for x in parts["dataset"]]
+        return parts["dataset"], kinds
 
     def __iter__(self) -> Iterator[List[Dict]]:
         cfg = self.cfg.clone()
@@ -101,7 +109,7 @@ def group(
 class _SeededSamples(Dataset):
     """Holds, for (number, index), what the mapper makes of a record with the seed of the number."""
 
-    def __init__(self, records: DatasetFromList, mapper: Callable[[Dict], Dict], seed: int):
+    def __init__(self, records: PackedList, mapper: Callable[[Dict], Dict], seed: int):
         self.records = records
         self.mapper = mapper
         self.seed = seed

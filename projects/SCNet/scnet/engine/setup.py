@@ -3,7 +3,7 @@
 import logging
 import os
 from argparse import Namespace
-from typing import List, Sequence
+from typing import List, Sequence, Tuple
 
 from detectron2.config import CfgNode
 from detectron2.engine import default_setup
@@ -14,6 +14,7 @@ from ..config import read_cfg
 from ..config_mistakes import check_device
 from ..data.config_from_data import configure_for_datasets, configure_semantic
 from ..data.datasets.catalog import check_registered
+from ..data.once_per_machine import once_per_machine
 from ..data.own_data import data_opts, register_datasets
 from ..overwrite import refuse_links
 from .distributed import share_threads
@@ -96,6 +97,12 @@ def configure_data(cfg: CfgNode, keep: Sequence[str], eval_only: bool = False) -
         )
     for name in (() if eval_only else cfg.DATASETS.TRAIN) + cfg.DATASETS.TEST:
         check_registered(name)
-    if own:
-        return configure_for_datasets(cfg, keep, eval_only)
-    return [] if eval_only else configure_semantic(cfg, keep)
+
+    def follow() -> Tuple[CfgNode, List[str]]:
+        if own:
+            return cfg, configure_for_datasets(cfg, keep, eval_only)
+        return cfg, [] if eval_only else configure_semantic(cfg, keep)
+
+    changed, decisions = once_per_machine(follow)
+    cfg.merge_from_other_cfg(changed)
+    return decisions

@@ -3,7 +3,8 @@
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 
-from ..data.datasets.catalog import thing_classes
+from ..data.datasets.catalog import current_classes
+from ..data.once_per_machine import once_per_machine
 from .evaluation.results import METRICS
 
 AT_LEAST_ONE = {
@@ -55,7 +56,7 @@ def check_best_metric(cfg: CfgNode) -> None:
         tasks = [f"{name}/{task}" for name in names for task in tasks]
     metrics = [*METRICS, "AR1", "AR10", "ARs", "ARm", "ARl"]
     known = [f"{task}/{metric}" for task in tasks for metric in metrics]
-    classes = thing_classes(names[0]) if "-" in chosen else []
+    classes = once_per_machine(lambda: current_classes(names[0])) if "-" in chosen else []
     of_classes = [f"{ap}-{name}" for ap in ("AP", "AP50") for name in classes]
     if chosen not in known + [f"{task}/{metric}" for task in tasks for metric in of_classes]:
         raise ValueError(

@@ -24,6 +24,7 @@ from ..data import SCNetDatasetMapper
 from ..data.config_from_data import semantic_classes
 from ..data.datasets.catalog import set_reading, thing_classes
 from ..data.datasets.class_names import check_num_classes
+from ..data.datasets.loading import load_once_per_machine
 from ..data.train_loader import TrainLoader
 from ..data.workers import outlive_signals
 from ..modeling.class_metadata import make_metadata
@@ -184,7 +185,7 @@ class Trainer(DefaultTrainer):
             )
         for model in (self.trained, self.result):
             model.metadata = make_metadata(
-                {"thing_classes": names, "stuff_classes": semantic_classes(self.cfg)}
+                {"thing_classes": names, "stuff_classes": semantic_classes(self.cfg, names)}
             )
 
     def load_state_dict(self, state_dict: Dict) -> None:
@@ -293,7 +294,15 @@ class Trainer(DefaultTrainer):
             ValueError: the data has another number of classes.
         """
         mapper = SCNetDatasetMapper(cfg, False)
-        loader = build_detection_test_loader(cfg, dataset_name, mapper=mapper)
+
+        def read():
+            parts = build_detection_test_loader.from_config(cfg, dataset_name, mapper=mapper)
+            return parts["dataset"], None
+
+        records, _ = load_once_per_machine([dataset_name], read)
+        loader = build_detection_test_loader(
+            records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
+        )
         loader.worker_init_fn = outlive_signals
         check_num_classes(cfg, dataset_name, thing_classes(dataset_name))
         return loader

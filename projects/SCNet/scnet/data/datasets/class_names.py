@@ -6,7 +6,8 @@ from typing import List
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .catalog import thing_classes
+from ..once_per_machine import once_per_machine
+from .catalog import current_classes, thing_classes
 
 
 def class_names(cfg: CfgNode) -> List[str]:
@@ -43,7 +44,7 @@ def check_num_classes(cfg: CfgNode, name: str, names: List[str]) -> None:
 
 
 def check_class_names(owner: str, names: List[str], dataset: str) -> None:
-    """Compare classes with those of a data set, in number, name and order.
+    """Compare classes with those of a data set, in number, name and order; in all processes.
 
     Args:
         owner: whose names they are, for the message.
@@ -51,7 +52,7 @@ def check_class_names(owner: str, names: List[str], dataset: str) -> None:
     Raises:
         ValueError: they differ; the message says where.
     """
-    expected = thing_classes(dataset)
+    expected = once_per_machine(lambda: current_classes(dataset))
     for k, (name, other) in enumerate(zip_longest(names, expected, fillvalue="missing")):
         if name != other:
             raise ValueError(

@@ -2,18 +2,25 @@
 
 import os
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Callable, Dict, List, Optional, Sequence, Tuple, TypeVar
 
 from detectron2.data import MetadataCatalog
 from detectron2.structures import BoxMode
 
 from ..clean_annotations import usable_annotations
 from ..coco_file import Content
-from ..content import AS_IT_IS, read_content
+from ..collector import paused_collector
+from ..content import AS_IT_IS
 from ..masks import to_rle
+from ..once_per_machine import PackedList, packed_once_per_machine
 from ..validation.check_json import check_json, usable_part
 from ..validation.report import Report
 from .panoptic_json import add_panoptic
+
+T = TypeVar("T")
+
+# Keys of Detectron2's metadata that loading sets.
+CLASSES = ("thing_classes", "thing_dataset_id_to_contiguous_id", "stuff_classes")
 
 
 def load(
@@ -47,7 +54,7 @@ def load(
             )
     reading = MetadataCatalog.get(name).get("reading", AS_IT_IS)
     check_json(json_file, image_root, reading).report.raise_errors()
-    content, _ = read_content(json_file, image_root, reading)
+    content = usable_part(json_file, image_root, reading)
     records = make_records(name, content, image_root)
     if sem_seg_root:
         add_sem_seg(records, name, image_root, sem_seg_root, help_text)
@@ -80,6 +87,7 @@ def load_usable(name: str, report: Report) -> List[Dict]:
     return records
 
 
+@paused_collector()
 def make_records(name: str, content: Content, image_root: str) -> List[Dict]:
     """Make Detectron2's dicts of images, as its ``load_coco_json`` does without keypoints.
 
@@ -122,6 +130,35 @@ def make_records(name: str, content: Content, image_root: str) -> List[Dict]:
             made["segmentation"] = to_rle(segmentation, *size) if is_rle else segmentation
         record["annotations"].append(made)
     return list(records.values())
+
+
+def load_once_per_machine(
+    names: Sequence[str], read: Callable[[], Tuple[List[Dict], T]]
+) -> Tuple[PackedList, T]:
+    """Load data sets in one process of this machine, for all of them.
+
+    Args:
+        names: of the data sets, whose metadata gets the names of the classes in all processes.
+        read: loads them, in Detectron2's way. Returns a dict per image, and something small.
+
+    Returns:
+        what ``read`` does.
+
+    Raises:
+        OSError, Exception: see :func:`packed_once_per_machine`.
+    """
+
+    def read_with_classes() -> Tuple[List[Dict], Tuple[T, Dict[str, Dict]]]:
+        records, extra = read()
+        metadata = {name: MetadataCatalog.get(name).as_dict() for name in names}
+        known = {n: {key: m[key] for key in CLASSES if key in m} for n, m in metadata.items()}
+        return records, (extra, known)
+
+    records, (extra, known) = packed_once_per_machine(read_with_classes)
+    for name in names:
+        forget_classes(name)
+        MetadataCatalog.get(name).set(**known[name])
+    return records, extra
 
 
 def forget_classes(name: str) -> None:

@@ -70,14 +70,15 @@ class AnnotationCheck:
 
     def _has_category(self, annotation: Dict, image: Optional[Dict]) -> bool:
         """Whether its category is one of the classes."""
-        category, known = annotation.get("category_id"), list(self.classes)
+        category = annotation.get("category_id")
         if find(self.classes, category) is not None:
             return True
+        known = list(self.classes)[:20]
         if category is None:
-            text = f"has no category_id. Add it, one of {known[:20]}"
+            text = f"has no category_id. Add it, one of {known}"
         else:
             text = (
-                f"has category_id {cut(category)}, which is none of {known[:20]}. Correct it, or "
+                f"has category_id {cut(category)}, which is none of {known}. Correct it, or "
                 "add the category"
             )
         return self._error("unknown category", annotation, text, image)
@@ -111,7 +112,7 @@ class AnnotationCheck:
     def _has_box(self, annotation: Dict, image: Dict) -> bool:
         """Whether its bbox is well formed; adds notes about odd ones."""
         box, kind = annotation.get("bbox"), "malformed box"
-        if not isinstance(box, list) or len(box) != 4 or not all(map(masks.is_number, box)):
+        if not isinstance(box, list) or len(box) != 4 or not masks.are_numbers(box):
             text = f"has the bbox {cut(box)}; it must be [x, y, width, height] in pixels"
             return self._error(kind, annotation, text, image)
         x, y, width, height = box

@@ -1,5 +1,6 @@
 """Checks of the categories of a COCO json file."""
 
+from collections import Counter
 from typing import Dict, List, Set
 
 from ..coco_file import Id, cut, is_id, kind_of_ids
@@ -66,9 +67,11 @@ def check_categories(categories: List[Dict], json_file: str, report: Report) -> 
 
 def root_classes(categories: List[Dict]) -> Set[str]:
     """Find the names of classes that are the "supercategory" of all other classes."""
-    names = set()
-    for category in categories:
-        others = [x.get("supercategory") for x in categories if x is not category]
-        if others and all(x == category["name"] for x in others):
-            names.add(category["name"])
-    return names
+    parents = [x.get("supercategory") for x in categories]
+    counts = Counter(x for x in parents if isinstance(x, str))
+    others = len(categories) - 1
+    return {
+        x["name"]
+        for x, parent in zip(categories, parents)
+        if 0 < others == counts[x["name"]] - (parent == x["name"])
+    }

@@ -87,9 +87,8 @@ def check_datasets(
         records = load_usable(name, report)
         mapper = SCNetDatasetMapper(cfg, name in cfg.DATASETS.TRAIN)
         checked = check_image_files(records, mapper, report, seen)
-        for _ in tqdm(checked, f"Reading {name}", len(records), unit="image"):
-            pass
-        sheets[name] = [r for r in records if is_drawable(r, report)]
+        bar = tqdm(checked, f"Reading {name}", len(records), unit="image")
+        sheets[name] = [record for record, drawable in bar if drawable]
     for title, messages in (("Errors", report.errors), ("Notes", report.notes)):
         lines += [f"## {title}: {sum(map(len, messages.values()))}", ""]
         lines += [f"- {message}" for message in shorten(messages)] + [""]
@@ -132,15 +131,10 @@ def contact_sheet(records: List[Dict], names: List[str], max_pixels: int) -> np.
 
 
 def choose(records: List[Dict], report: Report, count: int) -> List[Dict]:
-    """Images for the contact sheet: those that a message names first, then some of the others."""
-    messages = "\n".join(m for of_kind in report.notes.values() for m in of_kind)
-    named = [r for r in records if f"'{r['file_name']}'" in messages][:count]
-    others = [r for r in records if r not in named]
-    step = max(1, len(others) // max(1, count - len(named)))
-    return (named + others[::step])[:count]
-
-
-def is_drawable(record: Dict, report: Report) -> bool:
-    """Whether its image was read, and had the right size."""
-    wrong = report.errors["unreadable image"] + report.errors["wrong size"]
-    return not any(f"'{record['file_name']}'" in message for message in wrong)
+    """Images for the contact sheet: those that a note is about first, then some of the others."""
+    noted: List[Dict] = []
+    others: List[Dict] = []
+    for record in records:
+        (noted if record["file_name"] in report.noted_images else others).append(record)
+    step = max(1, len(others) // max(1, count - len(noted)))
+    return (noted + others[::step])[:count]

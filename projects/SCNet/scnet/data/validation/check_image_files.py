@@ -1,7 +1,7 @@
 """Opening the images, masks and semantic maps of a data set, as training will, to check them."""
 
 import hashlib
-from typing import Dict, Iterator, List
+from typing import Dict, Iterator, List, Tuple
 
 from detectron2.data import detection_utils as utils
 from detectron2.structures import Boxes, BoxMode, pairwise_iou
@@ -19,7 +19,7 @@ MIN_AGREEMENT = 0.5  # IoU of an object's box with the box around its mask
 
 def check_image_files(
     records: List[Dict], mapper: SCNetDatasetMapper, report: Report, seen: Dict[bytes, str]
-) -> Iterator[Dict]:
+) -> Iterator[Tuple[Dict, bool]]:
     """Open every image, and report what is wrong with it.
 
     Args:
@@ -30,10 +30,12 @@ def check_image_files(
             finds images that are in several.
 
     Yields:
-        the records, when they have been looked at.
+        the records, when they have been looked at, and whether their image can be drawn: it was
+        read, and has the right size.
     """
     for record in records:
-        if _check_image(record, report, mapper.max_pixels):
+        drawable = _check_image(record, report, mapper.max_pixels)
+        if drawable:
             _check_masks(record, report)
             _check_training(record, mapper, report)
             with PathManager.open(record["file_name"], "rb") as f:
@@ -43,8 +45,10 @@ def check_image_files(
                 report.note(
                     "same image twice",
                     f"Image '{record['file_name']}' has the same content as '{other}'.",
+                    record["file_name"],
+                    other,
                 )
-        yield record
+        yield record, drawable
 
 
 def _check_image(record: Dict, report: Report, max_pixels: int) -> bool:
@@ -73,9 +77,10 @@ def _check_masks(record: Dict, report: Report) -> None:
         if "segmentation" not in annotation or annotation.get("iscrowd", 0):
             continue
         rle = to_rle(annotation["segmentation"], *size)
-        where = f"Image '{record['file_name']}': an object with the bbox {annotation['bbox']}"
+        image = record["file_name"]
+        where = f"Image '{image}': an object with the bbox {annotation['bbox']}"
         if not area(rle):
-            report.note("mask without pixels", f"{where} has a mask without pixels.")
+            report.note("mask without pixels", f"{where} has a mask without pixels.", image)
             continue
         boxes = (
             BoxMode.convert(box, BoxMode.XYWH_ABS, BoxMode.XYXY_ABS)
@@ -87,6 +92,7 @@ def _check_masks(record: Dict, report: Report) -> None:
                 "box that does not fit its mask",
                 f"{where} has its mask elsewhere, with an IoU of {agreement:.2f}. A bbox is "
                 "[x, y, width, height].",
+                image,
             )
 
 

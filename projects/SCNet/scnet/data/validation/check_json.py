@@ -1,12 +1,16 @@
 """Checking a COCO json file without opening its images. Training does this first."""
 
 import os
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Dict, List, Set
+from typing import Dict, List, NamedTuple, Set
+
+from tqdm import tqdm
 
 from ..coco_file import Content, Id, kind_of_ids
+from ..collector import paused_collector
 from ..content import AS_IT_IS, Reading, read_content
 from .check_annotation import LEFT_OUT, AnnotationCheck, find
 from .check_categories import check_categories, root_classes
@@ -14,6 +18,10 @@ from .check_image_entries import ImageEntryCheck
 from .report import Report
 
 MIN_CROWDS = 5  # of a class: with fewer it may be chance that most of its objects are crowds
+
+# Shorter work says nothing.
+SILENT = 2  # seconds, before progress is shown
+LARGE = 50e6  # bytes of a file
 
 
 @dataclass
@@ -65,7 +73,7 @@ class CocoSummary:
 def check_json(json_file: str, image_root: str, reading: Reading = AS_IT_IS) -> CocoSummary:
     """Read a json file and look for everything that would make training fail or go wrong.
 
-    A file that has not changed is not read again.
+    A file that has not changed is not read again. Its content is kept for :func:`usable_part`.
 
     Args:
         json_file: in COCO's format for instances.
@@ -83,23 +91,48 @@ def check_json(json_file: str, image_root: str, reading: Reading = AS_IT_IS) -> 
         raise ValueError(f"'{image_root}' is no folder. It must be the folder of the images.")
     if os.path.isdir(json_file):
         raise ValueError(f"'{json_file}' is a folder. It must be a json file in COCO's format.")
-    state = os.stat(json_file)
-    files = str(json_file), str(image_root)
-    return _check(*files, reading, state.st_mtime_ns, state.st_size)
-
-
-@lru_cache(maxsize=8)
-def _check(json_file: str, image_root: str, reading: Reading, mtime: int, size: int) -> CocoSummary:
-    """Check a file in a certain state."""
-    return _Checker(json_file, image_root, reading).summary
+    return _check(_state(json_file, image_root, reading))
 
 
 def usable_part(json_file: str, image_root: str, reading: Reading = AS_IT_IS) -> Content:
     """Read a json file without the categories, images and annotations that have errors.
 
+    The file is read only if it was not when it was checked, or has changed since. The content is
+    that of the caller, who may change it: the next call reads the file again.
+
     Arguments and errors as for :func:`check_json`.
     """
-    return _Checker(json_file, image_root, reading).usable
+    state = _state(json_file, image_root, reading)
+    return _kept.pop(state, None) or _Checker(*state[:3]).usable
+
+
+class _State(NamedTuple):
+    """A file as it was found."""
+
+    json_file: str
+    image_root: str
+    reading: Reading
+    mtime: int
+    size: int
+
+
+def _state(json_file: str, image_root: str, reading: Reading) -> _State:
+    found = os.stat(json_file)
+    return _State(str(json_file), str(image_root), reading, found.st_mtime_ns, found.st_size)
+
+
+# What was checked and is still to be loaded.
+_kept: Dict[_State, Content] = {}
+
+
+@lru_cache(maxsize=8)
+def _check(state: _State) -> CocoSummary:
+    """Check a file, and keep its content instead of that of former states."""
+    for former in [x for x in _kept if x[:2] == state[:2]]:
+        del _kept[former]
+    checker = _Checker(*state[:3])
+    _kept[state] = checker.usable
+    return checker.summary
 
 
 class _Checker:
@@ -110,11 +143,15 @@ class _Checker:
         usable: its content without what has errors.
     """
 
+    @paused_collector()
     def __init__(self, json_file: str, image_root: str, reading: Reading) -> None:
         self.json_file, self.image_root = json_file, image_root
         self.summary = CocoSummary(json_file)
         self.report = self.summary.report
         self.image_of: Dict[Id, Dict] = {}
+        size = os.path.getsize(json_file)
+        if size > LARGE:
+            tqdm.write(f"Reading '{json_file}' ({size / 1e6:.0f} MB).", file=sys.stderr)
         content, notes = read_content(json_file, image_root, reading)
         for note in notes:
             self.report.note("read in another form", f"'{json_file}': {note}")
@@ -163,7 +200,8 @@ class _Checker:
         summary = self.summary
         with_objects: Set[Id] = set()
         check = AnnotationCheck(self.json_file, summary.classes, self.image_of, self.report)
-        for annotation in annotations:
+        shown = f"Checking '{os.path.basename(self.json_file)}'"
+        for annotation in tqdm(annotations, shown, unit="annotation", delay=SILENT):
             image = find(self.image_of, annotation.get("image_id"))
             if not check.is_usable(annotation, image):
                 continue

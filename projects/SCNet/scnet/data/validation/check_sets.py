@@ -85,6 +85,7 @@ def _compare_images(train: Set[str], test: Set[str], report: Report) -> None:
         report.note(
             "image in training and validation",
             f"Image '{path}' is in training and validation: its AP says little about new images.",
+            path,
         )
 
 

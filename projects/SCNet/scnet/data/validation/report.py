@@ -1,7 +1,7 @@
 """Collecting what is wrong with data sets, and raising it as one error."""
 
 from collections import defaultdict
-from typing import DefaultDict, List, Mapping
+from typing import DefaultDict, List, Mapping, Set
 
 EXAMPLES = 5
 
@@ -12,25 +12,32 @@ class Report:
     Errors make training fail or learn something wrong. Notes are about what training copes with.
     A message is a whole sentence that names the file, the image or the annotation and says what
     to do; the kind is a short title for all messages that differ only in where.
+
+    Attributes:
+        errors, notes: messages by kind.
+        noted_images: paths of the images that notes are about.
     """
 
     def __init__(self) -> None:
         self.errors: DefaultDict[str, List[str]] = defaultdict(list)
         self.notes: DefaultDict[str, List[str]] = defaultdict(list)
+        self.noted_images: Set[str] = set()
 
     def error(self, kind: str, message: str) -> None:
         """Add an error."""
         self.errors[kind].append(message)
 
-    def note(self, kind: str, message: str) -> None:
-        """Add a note."""
+    def note(self, kind: str, message: str, *images: str) -> None:
+        """Add a note, perhaps about images with these paths."""
         self.notes[kind].append(message)
+        self.noted_images.update(images)
 
     def merge(self, other: "Report") -> None:
         """Add the messages of another report."""
         for mine, theirs in ((self.errors, other.errors), (self.notes, other.notes)):
             for kind, messages in theirs.items():
                 mine[kind] += messages
+        self.noted_images |= other.noted_images
 
     def raise_errors(self) -> None:
         """Raise the errors as one, if there are any.

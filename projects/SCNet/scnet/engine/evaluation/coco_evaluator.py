@@ -3,6 +3,7 @@
 import logging
 
 from detectron2.evaluation import COCOEvaluator
+from detectron2.utils import comm
 from detectron2.utils.logger import create_small_table
 from tabulate import tabulate
 
@@ -33,7 +34,8 @@ class SCNetCOCOEvaluator(COCOEvaluator):
         fast_impl = use_fast_impl and not self._faster
         super().__init__(dataset_name, tasks, *args, use_fast_impl=fast_impl, **kwargs)
         self._use_fast_impl |= self._faster  # Detectron2's log then calls it unofficial
-        if self._do_evaluation:
+        # The detections of all processes are evaluated in the first one.
+        if self._do_evaluation and (comm.is_main_process() or not self._distributed):
             reading = self._metadata.get("reading", AS_IT_IS)
             content, notes = read_content(self._metadata.json_file, reading=reading)
             self._coco_api = GroundTruth(content)

@@ -1,0 +1,126 @@
+"""What one process of a machine makes, and the others of that machine get from it."""
+
+import io
+import os
+import pickle
+import tempfile
+from typing import IO, Any, Callable, Dict, List, Optional, Tuple, TypeVar
+
+import torch
+from detectron2.utils import comm
+
+T = TypeVar("T")
+
+
+def once_per_machine(make: Callable[[], T]) -> T:
+    """Make something in the first process of this machine; all processes get it.
+
+    All must call this function, in the same order.
+
+    Args:
+        make: makes something small that can be pickled.
+
+    Raises:
+        Exception: what ``make`` raises, in all processes.
+    """
+    if comm.get_local_size() == 1:
+        return make()
+    made: Optional[T] = None
+    failed: Optional[Exception] = None
+    if comm.get_local_rank() == 0:
+        try:
+            made = make()
+        except Exception as error:  # the others would wait in vain
+            failed = error
+    made, failed_there = comm.all_gather((made, failed), comm.get_local_process_group())[0]
+    if failed_there:
+        raise failed or failed_there  # its own has a traceback
+    return made
+
+
+class PackedList:
+    """A list of dicts, each pickled, in one block of memory that processes can share.
+
+    Detectron2's ``DatasetFromList`` packs in the same way, and
+    https://ppwwyyxx.com/blog/2022/Demystify-RAM-Usage-in-Multiprocess-DataLoader/ says why: a
+    process that loads data would copy a list of dicts, bit by bit.
+    """
+
+    def __init__(self, content: torch.Tensor, ends: torch.Tensor) -> None:
+        """Take over what is packed.
+
+        Args:
+            content: (B,) uint8, the bytes of the items.
+            ends: (N,) int64, where each of them ends.
+        """
+        self._content, self._ends = content, ends
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> Dict:
+        end = int(self._ends[index])
+        start = int(self._ends[index - 1]) if index else 0
+        return pickle.loads(self._content[start:end].numpy().data)
+
+
+def packed_once_per_machine(read: Callable[[], Tuple[List[Dict], T]]) -> Tuple[PackedList, T]:
+    """Read a list in the first process of this machine, for all of them.
+
+    The others map a temporary file, so that the list is in memory once. Shared memory would be
+    another way, but a container has 64 MB of it by default. The file has no name when this function
+    returns, so that it goes with the processes.
+
+    Args:
+        read: returns the list, which is not empty and becomes so, and something small; both can be
+            pickled.
+
+    Returns:
+        the list, and what came with it.
+
+    Raises:
+        OSError: there is no room in the folder for temporary files.
+        Exception: what ``read`` raises.
+    """
+    if comm.get_local_size() == 1:
+        items, extra = read()
+        memory = io.BytesIO()
+        ends = _pack(items, memory)
+        return PackedList(torch.frombuffer(memory.getbuffer(), dtype=torch.uint8), ends), extra
+
+    def write() -> Tuple[str, torch.Tensor, Any]:
+        items, extra = read()
+        with tempfile.NamedTemporaryFile(prefix="scnet_", delete=False) as f:
+            try:
+                ends = _pack(items, f)
+                f.flush()
+            except BaseException as error:
+                os.unlink(f.name)
+                if not isinstance(error, OSError):
+                    raise
+                raise OSError(
+                    f"The data sets cannot be written to '{tempfile.gettempdir()}', where the "
+                    f"processes of this machine share them: {error}. Set TMPDIR to a folder with "
+                    "more room."
+                ) from error
+        return f.name, ends, extra
+
+    path, ends, extra = once_per_machine(write)
+    content = torch.from_file(path, shared=False, size=int(ends[-1]), dtype=torch.uint8)
+    once_per_machine(lambda: None)  # all have mapped it
+    if comm.get_local_rank() == 0:
+        os.unlink(path)
+    return PackedList(content, ends), extra
+
+
+def _pack(items: List[Dict], file: IO[bytes]) -> torch.Tensor:
+    """Write items, and take them off the list, so that memory has them once.
+
+    Returns:
+        (N,) int64, where each ends in the file.
+    """
+    items.reverse()
+    sizes = []
+    while items:
+        sizes.append(file.write(pickle.dumps(items.pop(), protocol=-1)))
+    return torch.tensor(sizes, dtype=torch.int64).cumsum(0)
