@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import torch
+import yaml
 
 from helpers import REPOSITORY, command, free_port
 
@@ -94,6 +95,17 @@ def test_two_processes_resume_exactly(environment, run, tmp_path):
     assert "Starting training from iteration 2" in result.stdout
     again = torch.load(final, weights_only=True)["model"]
     assert all(torch.equal(value, again[name]) for name, value in whole.items())
+
+
+def test_several_processes_go_on_with_another_config(run, tmp_path):
+    """One of them renames config.yaml, which the others may not see half-way."""
+    script = REPOSITORY / "tests/engine/going_on_together.py"
+    result = run(script, 3, tmp_path / "run", env=with_helpers())
+    assert "3 processes were refused" in result.stdout
+    former = [(tmp_path / f"run/config.yaml.{k}").read_text() for k in (1, 2, 3, 4)]
+    rates = [yaml.safe_load(text)["SOLVER"]["BASE_LR"] for text in former[1:]]
+    assert rates == [0.1, 0.2, 0.3]
+    assert not (tmp_path / "run/config.yaml.5").exists()
 
 
 def test_two_machines_meet_at_an_address(environment, tmp_path):

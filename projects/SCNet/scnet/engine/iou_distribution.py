@@ -192,17 +192,20 @@ def save(ious: Dict[str, np.ndarray], folder: Path) -> str:
         axes.stairs(share, edges, label=f"{name} ({counts.sum()})", linewidth=2)
     axes.set(xlabel="IoU with ground truth", ylabel="share of the boxes (%)")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)  # above the plot
-    figure.savefig(folder / "iou_distribution.png", dpi=150, bbox_inches="tight")
+    with whole_file(str(folder / "iou_distribution.png"), binary=True) as f:
+        figure.savefig(f, dpi=150, bbox_inches="tight")
     with whole_file(str(folder / "histogram.csv"), newline="") as f:
         writer = csv.writer(f)
         writer.writerow(["from", "to", *histograms])
         writer.writerows(zip(edges[:-1].round(2), edges[1:].round(2), *histograms.values()))
-    np.savez_compressed(folder / "ious.npz", **ious)  # type: ignore[arg-type]
+    with whole_file(str(folder / "ious.npz"), binary=True) as f:
+        np.savez_compressed(f, **ious)
     below = {name: percent_below(values) for name, values in ious.items()}
     with whole_file(str(folder / "below.json")) as f:
         json.dump({name: dict(zip(map(str, THRESHOLDS), v)) for name, v in below.items()}, f)
     rows = [[name, len(ious[name]), *values] for name, values in below.items()]
     head = ["IoU at most (% of the boxes)", "boxes", *map(str, THRESHOLDS)]
     table = tabulate(rows, head, tablefmt="github", floatfmt=".1f")
-    (folder / "below.md").write_text(table + "\n")
+    with whole_file(str(folder / "below.md")) as f:
+        f.write(table + "\n")
     return table

@@ -28,6 +28,7 @@ from ..data.train_loader import TrainLoader
 from ..data.workers import outlive_signals
 from ..modeling.class_metadata import make_metadata
 from ..modeling.test_time_augmentation import SCNetWithTTA
+from ..overwrite import refuse_links
 from ..seeding import BUILD, seed_for
 from .disk_space import check_room
 from .distributed import broadcast_buffers
@@ -39,7 +40,7 @@ from .hooks.peak_memory import PeakMemory
 from .hooks.stop import StopOnSignal, StopTraining
 from .hooks.training_pictures import TrainingPictures
 from .json_lines import drop_half_line
-from .output_dir import CONFIG, make_folder, refuse_to_overwrite
+from .output_dir import CONFIG, WRITTEN_BY_NAME, make_folder, refuse_to_overwrite
 from .provenance import save_record
 from .resume import name_parameters
 from .run_lock import lock_run, unlock_run
@@ -73,7 +74,7 @@ class Trainer(DefaultTrainer):
             cfg: its OUTPUT_DIR is made if need be, and gets the config.
 
         Raises:
-            FileExistsError: another process trains in OUTPUT_DIR.
+            FileExistsError: another process trains in OUTPUT_DIR; or a file there is a link.
             OSError: checkpoints cannot be written to OUTPUT_DIR.
             ValueError: the config asks for what cannot be.
         """
@@ -83,6 +84,7 @@ class Trainer(DefaultTrainer):
             setup_logger()
         if comm.is_main_process():
             make_folder(cfg.OUTPUT_DIR)
+            refuse_links(cfg.OUTPUT_DIR, WRITTEN_BY_NAME)
             lock_run(cfg.OUTPUT_DIR)
             drop_half_line(os.path.join(cfg.OUTPUT_DIR, "metrics.json"))
         written, cfg = cfg, self.auto_scale_workers(cfg, comm.get_world_size())

@@ -1,17 +1,26 @@
 """COCO's metrics, for json files that lack what training does without."""
 
 import logging
+import os
 
 from detectron2.evaluation import COCOEvaluator
 from detectron2.utils.logger import create_small_table
 from tabulate import tabulate
 
 from ...data.content import AS_IT_IS, read_content
+from ...overwrite import remove_links
 from . import faster_coco_eval
 from .ground_truth import GroundTruth
 
 # Average recall: with at most 1, 10 and all detections per image, and of objects of three sizes.
 RECALLS = ("AR1", "AR10", "AR", "ARs", "ARm", "ARl")
+
+# What Detectron2 opens in the folder of an evaluation, and so would write where a link leads: the
+# last three for a data set without a json file, whose name they have.
+WRITTEN_BY_NAME = (
+    *("coco_instances_results.json", "instances_predictions.pth"),
+    *(f"{{}}_coco_format.json{ending}" for ending in ("", ".tmp", ".lock")),
+)
 
 logger = logging.getLogger(__name__)
 
@@ -27,11 +36,26 @@ class SCNetCOCOEvaluator(COCOEvaluator):
     same result, unless ``tasks`` are given; ``use_fast_impl=False`` is pycocotools in any case.
     """
 
-    def __init__(self, dataset_name, tasks=None, *args, use_fast_impl=True, **kwargs):
+    def __init__(
+        self,
+        dataset_name,
+        tasks=None,
+        distributed=True,
+        output_dir=None,
+        *,
+        use_fast_impl=True,
+        **kwargs,
+    ):
+        if output_dir:
+            remove_links(
+                [os.path.join(output_dir, x.format(dataset_name)) for x in WRITTEN_BY_NAME]
+            )
         installed = faster_coco_eval.COCOeval_faster is not None
         self._faster = use_fast_impl and tasks is None and installed
         fast_impl = use_fast_impl and not self._faster
-        super().__init__(dataset_name, tasks, *args, use_fast_impl=fast_impl, **kwargs)
+        super().__init__(
+            dataset_name, tasks, distributed, output_dir, use_fast_impl=fast_impl, **kwargs
+        )
         self._use_fast_impl |= self._faster  # Detectron2's log then calls it unofficial
         if self._do_evaluation:
             reading = self._metadata.get("reading", AS_IT_IS)
