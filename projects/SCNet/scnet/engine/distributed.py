@@ -1,6 +1,6 @@
 """What the processes of a training share: threads of the CPU, what one knows, the model."""
 
-from typing import Callable, Optional, Tuple, TypeVar
+from typing import Any, Callable, Optional, Tuple, TypeVar
 
 import torch
 from detectron2.utils import comm
@@ -31,16 +31,16 @@ def on_main_process(function: Callable[..., Result], *args) -> Result:
     Raises:
         Exception: what the function raised, in each process.
     """
-    outcome: Tuple[Optional[Result], Optional[Exception]] = (None, None)
+    outcome: Tuple[Any, Optional[Exception]] = (None, None)
     if comm.is_main_process():
         try:
             outcome = function(*args), None
-        except Exception as error:  # any: the other processes wait to hear of it
-            outcome = None, error
+        except Exception as mistake:  # any: the other processes wait to hear of it
+            outcome = None, mistake
     result, error = comm.all_gather(outcome)[0]
     if error is not None:
         raise error
-    return result  # type: ignore[return-value]  # there is no error, so this is the result
+    return result
 
 
 def broadcast_buffers(model: nn.Module) -> None:

@@ -25,6 +25,7 @@ from tabulate import tabulate
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..data.broken_images import BROKEN, BrokenImageError
 from ..modeling import SCNet
 from ..modeling.cascade import Stage
 from ..modeling.mask_branch import MaskBranch
@@ -145,6 +146,9 @@ def inference_ious(
 
     Returns:
         the IoUs of at least LOWEST.
+
+    Raises:
+        BrokenImageError: an image cannot be used.
     """
     model.eval()
     model.roi_heads.mask_on, mask_on = False, model.roi_heads.mask_on  # boxes are all we need
@@ -152,6 +156,8 @@ def inference_ious(
     try:
         for batch in loader:
             for inputs, outputs in zip(batch, model(batch)):
+                if BROKEN in inputs:
+                    raise BrokenImageError({inputs["file_name"]: inputs[BROKEN]})
                 boxes = outputs["instances"].pred_boxes.to("cpu")
                 truth = objects[inputs["file_name"]]
                 if len(boxes) and len(truth):
@@ -199,7 +205,7 @@ def save(ious: Dict[str, np.ndarray], folder: Path) -> str:
         writer.writerow(["from", "to", *histograms])
         writer.writerows(zip(edges[:-1].round(2), edges[1:].round(2), *histograms.values()))
     with whole_file(str(folder / "ious.npz"), binary=True) as f:
-        np.savez_compressed(f, **ious)
+        np.savez_compressed(f, **ious)  # type: ignore[arg-type]
     below = {name: percent_below(values) for name, values in ious.items()}
     with whole_file(str(folder / "below.json")) as f:
         json.dump({name: dict(zip(map(str, THRESHOLDS), v)) for name, v in below.items()}, f)

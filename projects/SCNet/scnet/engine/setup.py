@@ -15,6 +15,7 @@ from detectron2.utils.logger import setup_logger
 
 from ..config import read_cfg
 from ..config_mistakes import check_device
+from ..data.broken_images import skips_broken_images
 from ..data.config_from_data import configure_for_datasets, configure_semantic
 from ..data.datasets.catalog import check_registered
 from ..data.own_data import data_opts, register_datasets
@@ -40,7 +41,7 @@ def setup(args: Namespace) -> CfgNode:
             neither ``--resume`` nor ``--eval-only`` was given; ``--resume`` would go on with
             another model or optimizer than the run's; or a ``config.yaml`` of the user is there.
         ValueError: see :func:`read_cfg`, :func:`check_device`, :func:`configure_data`,
-            :func:`check_cfg` and :func:`check_evaluator_types`.
+            :func:`check_cfg`, :func:`check_evaluator_types` and :func:`skips_broken_images`.
         FileNotFoundError: a data set's json or images are missing.
         OSError: OUTPUT_DIR cannot be written to.
     """
@@ -49,6 +50,7 @@ def setup(args: Namespace) -> CfgNode:
     decisions = configure_data(cfg, args.opts[::2], args.eval_only)
     changes: List[str] = []
     check_evaluator_types(cfg)
+    skips_broken_images(cfg)  # raises if the key is neither
     if not args.eval_only:
         check_cfg(cfg)
     cfg.freeze()

@@ -4,9 +4,11 @@ import logging
 import os
 
 from detectron2.evaluation import COCOEvaluator
+from detectron2.utils import comm
 from detectron2.utils.logger import create_small_table
 from tabulate import tabulate
 
+from ...data.broken_images import BROKEN, BrokenImageError, most_to_skip
 from ...data.content import AS_IT_IS, read_content
 from ...overwrite import remove_links
 from . import faster_coco_eval
@@ -32,6 +34,9 @@ class SCNetCOCOEvaluator(COCOEvaluator):
     anything that json has; results have them as they were. Beside Detectron2's metrics there are
     average recall (:data:`RECALLS`) and AP50 per class.
 
+    Attributes:
+        broken: the images of the last evaluation that could not be used, and what is wrong.
+
     Where the package faster-coco-eval is installed it computes the AP, in less time and with the
     same result, unless ``tasks`` are given; ``use_fast_impl=False`` is pycocotools in any case.
     """
@@ -44,8 +49,19 @@ class SCNetCOCOEvaluator(COCOEvaluator):
         output_dir=None,
         *,
         use_fast_impl=True,
+        skip_broken_images=False,
         **kwargs,
     ):
+        """Read the ground truth.
+
+        Args:
+            dataset_name, tasks, distributed, output_dir, kwargs: see
+                :class:`detectron2.evaluation.COCOEvaluator`.
+            use_fast_impl: see the class.
+            skip_broken_images: count images that cannot be used without detections, see
+                :func:`most_to_skip`; otherwise they are an error.
+        """
+        self._skips = skip_broken_images
         if output_dir:
             remove_links(
                 [os.path.join(output_dir, x.format(dataset_name)) for x in WRITTEN_BY_NAME]
@@ -63,6 +79,37 @@ class SCNetCOCOEvaluator(COCOEvaluator):
             self._coco_api = GroundTruth(content)
             for note in notes + self._coco_api.notes:
                 logger.warning(note)
+
+    def reset(self):
+        super().reset()
+        self._images = 0
+        self.broken = {}
+
+    def process(self, inputs, outputs):
+        """Note detections; what was found in place of an image that cannot be used is dropped."""
+        for image, output in zip(inputs, outputs):
+            self._images += 1
+            if BROKEN in image:
+                self.broken[image["file_name"]] = image[BROKEN]
+                output["instances"] = output["instances"][:0]
+        super().process(inputs, outputs)
+
+    def evaluate(self, img_ids=None):
+        """Compute the metrics, when all processes have seen all their images.
+
+        Raises:
+            BrokenImageError: images cannot be used, or more than may be skipped; in all processes.
+        """
+        parts = [(self.broken, self._images)]
+        if self._distributed:
+            parts = comm.all_gather(parts[0])
+        self.broken = {name: why for broken, _ in parts for name, why in broken.items()}
+        images = sum(count for _, count in parts)
+        if len(self.broken) > (most_to_skip(images) if self._skips else 0):
+            raise BrokenImageError(self.broken)
+        for reason in self.broken.values():
+            logger.warning(f"{reason} It counts as an image without detections.")
+        return super().evaluate(img_ids)
 
     def _eval_predictions(self, predictions, img_ids=None):
         slower = "Detectron2" if self._use_fast_impl else "pycocotools"
