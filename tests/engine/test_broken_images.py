@@ -16,6 +16,7 @@ from scnet.data.broken_images import BrokenImageError, most_to_skip, skips_broke
 from scnet.data.datasets import shapes
 from scnet.engine.evaluation.coco_evaluator import SCNetCOCOEvaluator
 from scnet.engine.trainer import Trainer
+from scnet_tools import train_net
 
 pytestmark = pytest.mark.slow
 SKIP = ["DATALOADER.ON_BROKEN_IMAGE", "skip"]
@@ -191,6 +192,18 @@ def test_a_broken_test_image_costs_no_step(train, val, tmp_path):
     assert torch.equal(weights(resumed), weights(whole))
     best = [torch.load(tmp_path / x / "model_best.pth")["iteration"] for x in ("run", "whole")]
     assert best[0] == best[1]  # so the evaluation that failed was made up for
+
+
+def test_evaluation_alone_ends_with_one_sentence(train, val, tmp_path):
+    folder, opts = val
+    train(*opts)
+    path = sorted(folder.iterdir())[1]
+    cut(path)
+    config, final = (str(tmp_path / "run" / name) for name in ("config.yaml", "model_final.pth"))
+    command = ["--eval-only", "--config-file", config, "MODEL.WEIGHTS", final]
+    with pytest.raises(SystemExit, match=path.name) as ended:
+        train_net.train(train_net.argument_parser().parse_args(command))
+    assert "\n" not in str(ended.value)
 
 
 def test_any_error_of_an_evaluation_costs_no_step(make_trainer, tmp_path, monkeypatch):
