@@ -117,7 +117,7 @@ def test_a_skipped_image_is_replaced_named_and_counted(train, tmp_path, caplog, 
     assert trainer.losses[0] == whole.losses[0] and trainer.losses[1] != whole.losses[1]
     named = [x.getMessage() for x in caplog.records if path.name in x.getMessage()]
     assert len(named) == 2  # when it is met, and at the end
-    assert "Another image takes the place" in named[0] and "1 images" in named[1]
+    assert f"'{path}' is skipped" in named[0] and "1 images" in named[1]
     assert lines_of(tmp_path / "run/metrics.json")[-1]["broken_images"] == 1
     # However it is loaded, and interrupted or not, the training is the same.
     again = train(*SKIP, "DATALOADER.NUM_WORKERS", 2, output="again")

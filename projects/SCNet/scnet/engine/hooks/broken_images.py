@@ -19,7 +19,7 @@ class WatchBrokenImages(HookBase):
 
     The images of a step are loaded at the end of the step before it. So a checkpoint of all that
     was trained can be written, and all processes end together, whichever met the image. With
-    "skip", the log names each image that was replaced, and the metrics count them
+    "skip", the log names each image that was skipped, and the metrics count them
     ("broken_images").
 
     Attributes:
@@ -68,8 +68,8 @@ class WatchBrokenImages(HookBase):
     def after_train(self) -> None:
         if self.broken and self.loader.skips:
             logger.warning(
-                f"{len(self.broken)} images of the training could not be used, and others took "
-                f"their places (DATALOADER.ON_BROKEN_IMAGE skip): {names(self.broken)}."
+                f"{len(self.broken)} images of the training could not be used, and were skipped "
+                f"(DATALOADER.ON_BROKEN_IMAGE): {names(self.broken)}."
             )
 
     def _share(self) -> Optional[BrokenImageError]:
@@ -82,6 +82,6 @@ class WatchBrokenImages(HookBase):
             ends |= end
         for name, reason in self.broken.items():
             if name not in before and self.loader.skips:
-                logger.warning(f"{reason} Another image takes the place of '{name}'.")
+                logger.warning(f"'{name}' is skipped. {reason}")
         too_many = len(self.broken) > self.loader.most_to_skip
         return BrokenImageError(self.broken) if ends or too_many else None
