@@ -8,6 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scnet.data.broken_images import BrokenImageError
 from scnet.data.train_loader import TrainLoader, group
 
 
@@ -75,3 +76,39 @@ def test_groups_against_a_slow_reference(kinds, size):
         whole = len(of_kind) // size * size
         expected += [of_kind[k : k + size] for k in range(0, whole, size)]
     assert batches == sorted(expected, key=lambda batch: batch[-1])
+
+
+def breaks_at_two(record):
+    sample = stand_in(record)
+    if record["image_id"] == 2:
+        raise OSError("b.jpg is empty.")
+    return sample
+
+
+def test_an_image_is_replaced_by_the_next_one_of_its_kind(loader, coco_set, tiny_cfg):
+    """With the random numbers that it would have had."""
+    coco_set.content["images"][2].update(height=60, width=40)  # the next one is of another kind
+    coco_set.write()
+    whole = take(loader(), 9)
+    tiny_cfg.DATALOADER.ON_BROKEN_IMAGE = "skip"
+    for workers in (0, 2):
+        stream = loader(workers=workers)
+        stream.mapper = breaks_at_two
+        batches = take(stream, 9)
+        assert batches == [[(1 if i == 2 else i, *rest) for i, *rest in batch] for batch in whole]
+        assert batches != whole
+        assert list(stream.broken.values()) == ["b.jpg is empty."]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_image_is_an_error_when_its_batch_is_due(loader, workers):
+    """In one sentence, without the traceback of the process that loads it."""
+    whole = take(loader(), 9)
+    due = next(k for k, batch in enumerate(whole) if 2 in {image for image, *_ in batch})
+    stream = loader(workers=workers)
+    stream.mapper = breaks_at_two
+    batches = iter(stream)
+    assert [next(batches) for _ in range(due)] == whole[:due]
+    with pytest.raises(BrokenImageError, match=r"^b.jpg is empty\. Repair") as raised:
+        next(batches)
+    assert "\n" not in str(raised.value)

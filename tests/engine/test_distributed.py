@@ -2,11 +2,15 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from helpers import REPOSITORY, command, free_port
 
@@ -107,6 +111,42 @@ def test_two_processes_resume_exactly(environment, run, tmp_path):
     assert "Starting training from iteration 2" in result.stdout
     again = torch.load(final, weights_only=True)["model"]
     assert all(torch.equal(value, again[name]) for name, value in whole.items())
+
+
+def test_several_processes_go_on_with_another_config(run, tmp_path):
+    """One of them renames config.yaml, which the others may not see half-way."""
+    script = REPOSITORY / "tests/engine/going_on_together.py"
+    result = run(script, 3, tmp_path / "run", env=with_helpers())
+    assert "3 processes were refused" in result.stdout
+    former = [(tmp_path / f"run/config.yaml.{k}").read_text() for k in (1, 2, 3, 4)]
+    rates = [yaml.safe_load(text)["SOLVER"]["BASE_LR"] for text in former[1:]]
+    assert rates == [0.1, 0.2, 0.3]
+    assert not (tmp_path / "run/config.yaml.5").exists()
+
+
+def test_two_processes_end_together_at_a_broken_image(environment, make_trainer, run, tmp_path):
+    """The second one meets it, the first one writes the checkpoint, and both say why."""
+    fixed = ["SEED", 3, "DATALOADER.ASPECT_RATIO_GROUPING", False]
+    loader = make_trainer(*fixed, output="order").data_loader
+    loader.seed = 3
+    batches = [[x["file_name"] for x in batch] for batch in islice(loader, 3)]
+    met = Path(batches[2][1])
+    assert met not in map(Path, batches[0] + batches[1])
+    cache = shutil.copytree(environment["FVCORE_CACHE"], tmp_path / "cache")
+    (cache / met.relative_to(environment["FVCORE_CACHE"])).write_bytes(b"")
+    output = tmp_path / "run"
+    opts = [*fixed, "SOLVER.MAX_ITER", 4, "SOLVER.STEPS", "()", "DATASETS.TEST", "()"]
+    result = run(
+        "train_net.py",
+        *command(output, *opts, flags=TWO),
+        env={**environment, "FVCORE_CACHE": str(cache)},
+        check=False,
+    )
+    assert result.returncode == 1
+    sentences = [x for x in result.stdout.splitlines() if x.startswith("train_net.py: ")]
+    assert len([x for x in sentences if met.name in x]) == 2, result.stdout[-3000:]
+    assert "Traceback" not in result.stdout
+    assert (output / "last_checkpoint").read_text() == "model_0000001.pth"
 
 
 def test_two_machines_meet_at_an_address(environment, tmp_path):

@@ -1,12 +1,17 @@
 import argparse
+import itertools
 import os
+import resource
+import signal
 import sys
 
 import pytest
 
 from scnet import get_config_file
+from scnet.config import read_cfg
 from scnet.data.own_data import ARGUMENTS
 from scnet.engine import setup
+from scnet.engine.output_dir import prepare_output_dir, save_config
 
 
 @pytest.fixture
@@ -42,7 +47,13 @@ def test_a_run_is_not_overwritten(args, finished_run):
     assert contents(finished_run) == before
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "log.txt", "metrics.json", "runs.jsonl"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("config.yaml", "log.txt", "log.txt.rank1", "metrics.json", "runs.jsonl", "run.lock"),
+        "events.out.tfevents.1700000000.host.1.0",
+    ],
+)
 @pytest.mark.parametrize("folder, eval_only", [("run", False), ("run/inference", True)])
 def test_links_in_the_output_folder_are_not_followed(args, tmp_path, name, folder, eval_only):
     mine = tmp_path / "mine"
@@ -52,6 +63,14 @@ def test_links_in_the_output_folder_are_not_followed(args, tmp_path, name, folde
     with pytest.raises(FileExistsError, match=f"{name}' is a link"):
         setup(args(eval_only=eval_only))
     assert mine.read_text() == "mine"
+
+
+def test_a_trainer_alone_follows_no_links_either(make_trainer, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/run.lock").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError, match="run.lock' is a link"):
+        make_trainer()
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_the_output_folder_itself_may_be_a_link(args, tmp_path):
@@ -179,23 +198,83 @@ def test_data_that_is_not_evaluated_as_coco_is(args, name, kind, eval_only):
         setup(args("DATASETS.TEST", f"('{name}',)", eval_only=eval_only))
 
 
-def test_killed_while_the_config_is_written(args, finished_run, monkeypatch):
-    """The config of the run is that of before, not half of it."""
-    before = (finished_run / "config.yaml").read_text()
+@pytest.mark.parametrize("text", ["SOLVER: {BASE_LR: 0.5}  # mine\n", "- no config\n", "copy"])
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_config_of_the_user_in_the_output_folder_is_not_replaced(args, tmp_path, text, resume):
+    mine = tmp_path / "run/config.yaml"
+    setup(args("OUTPUT_DIR", tmp_path / "other"))
+    mine.parent.mkdir()
+    mine.write_text(text if text != "copy" else (tmp_path / "other/config.yaml").read_text())
+    before = mine.read_text()
+    with pytest.raises(FileExistsError, match="config.yaml' is of no run.*Move.* --config-file"):
+        setup(args(resume=resume))
+    assert mine.read_text() == before
+    assert not (tmp_path / "run/log.txt").exists()
 
-    def killed(cfg, args):
-        (finished_run / "config.yaml").write_text(before[: len(before) // 2])
-        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(sys.modules[setup.__module__], "default_setup", killed)
-        with pytest.raises(KeyboardInterrupt):
-            setup(args(resume=True))
-    with pytest.raises(FileExistsError, match="MODEL.SCNET.FEATURE_RELAY differ"):
-        setup(args("MODEL.SCNET.FEATURE_RELAY", False, resume=True))
+def test_a_training_that_ended_before_its_first_step_may_be_started_anew(args, tmp_path):
+    setup(args())
+    setup(args("SOLVER.BASE_LR", 0.5))
+    assert "BASE_LR: 0.5" in (tmp_path / "run/config.yaml").read_text()
+    assert not list((tmp_path / "run").glob("config.yaml.*"))
+
+
+def test_a_run_without_its_config_goes_on_and_says_so(args, finished_run):
+    (finished_run / "config.yaml").unlink()
     setup(args(resume=True))
-    assert (finished_run / "config.yaml").read_text() == before
-    assert not list(finished_run.glob("config.yaml.*"))
+    assert "The run has no config.yaml" in (finished_run / "log.txt").read_text()
+    assert (finished_run / "config.yaml").exists()
+
+
+def start(cfg):
+    prepare_output_dir(cfg, resume=True)
+    save_config(cfg)
+
+
+def killed(cfg, moment, within):
+    """Whether a process that starts with a config is killed at a file operation on config.yaml.
+
+    Args:
+        moment: the number of the operation, from 0.
+        within: not before it, but in the middle of the next writing.
+    """
+    operations = itertools.count()
+
+    def hook(event, arguments):
+        if not any("config.yaml" in x for x in arguments if isinstance(x, str)):
+            return
+        if event in ("open", "os.rename", "os.remove") and next(operations) == moment:
+            if not within:
+                os._exit(9)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+
+    process = os.fork()
+    if not process:
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+        sys.addaudithook(hook)
+        start(cfg)
+        os._exit(0)
+    return os.waitpid(process, 0)[1] != 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system kills processes in another way")
+@pytest.mark.parametrize("within", [False, True])
+def test_killed_while_the_config_is_written(args, finished_run, within):
+    """At every moment the former config is kept, and the same command goes on."""
+    config = finished_run / "config.yaml"
+    before = config.read_text()
+    deaths = []
+    for moment in range(16):
+        for path in finished_run.glob("config.yaml*"):
+            path.unlink()
+        config.write_text(before)
+        deaths.append(killed(read_cfg(config, ["SOLVER.MAX_ITER", 77]), moment, within))
+        cfg = read_cfg(config, ["SOLVER.MAX_ITER", 77])  # as with --config-file OUT/config.yaml
+        start(cfg)
+        texts = {path.name: path.read_text() for path in finished_run.glob("config.yaml*")}
+        assert texts == {"config.yaml": cfg.dump(), "config.yaml.1": before}, moment
+    assert True in deaths and not deaths[-1]  # the last moment is later than all operations
 
 
 @pytest.mark.parametrize("eval_only", [False, True])

@@ -61,8 +61,8 @@ def test_it_is_detectron2s_trainer_with_hooks_of_its_own_among_detectron2s(make_
     assert isinstance(trainer, DefaultTrainer)
     assert [type(hook).__name__ for hook in trainer._hooks] == [
         *("IterationTimer", "ExponentialMovingAverage", "PeakMemory", "TrainingPictures"),
-        *("LRScheduler", "PeriodicCheckpointer", "StopOnSignal", "EvalAndKeepBest"),
-        "PeriodicWriter",
+        *("LRScheduler", "PeriodicCheckpointer", "WatchBrokenImages", "StopOnSignal"),
+        *("EvalAndKeepBest", "PeriodicWriter"),
     ]
 
 

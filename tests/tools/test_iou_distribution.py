@@ -69,6 +69,27 @@ def test_percentages():
     assert below[0] == 25 and below[-1] == 75
 
 
+def test_links_at_the_places_of_its_files_are_replaced(tmp_path):
+    mine, folder = tmp_path / "mine", tmp_path / "out"
+    mine.write_text("mine")
+    folder.mkdir()
+    names = ["iou_distribution.png", "ious.npz", "histogram.csv", "below.json", "below.md"]
+    for name in names:
+        (folder / name).symlink_to(mine)
+    ious = np.array([0.5, 0.75])
+    tool.save(dict.fromkeys((tool.WITHOUT, tool.WITH, tool.INFERENCE), ious), folder)
+    assert mine.read_text() == "mine"
+    assert sorted(x.name for x in folder.iterdir() if not x.is_symlink()) == sorted(names)
+    assert (np.load(folder / "ious.npz")[tool.INFERENCE] == ious).all()
+
+
+def test_an_image_that_cannot_be_used_is_named(tiny_cfg, make_model):
+    image = {"file_name": "a.png", "image": torch.zeros(3, 64, 64)}
+    batch = [{**image, "broken_image": "a.png is empty."}]
+    with pytest.raises(ValueError, match="a.png is empty"):
+        tool.inference_ious(make_model(tiny_cfg), [batch], {})
+
+
 def test_run(run, tiny_cfg, make_model, environment, tmp_path):
     weights, output = tmp_path / "model.pth", tmp_path / "out"
     torch.save({"model": make_model(tiny_cfg).state_dict()}, weights)

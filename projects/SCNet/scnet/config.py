@@ -101,6 +101,13 @@ def add_scnet_config(cfg: CN) -> None:
     # the model as it is.
     _C.MODEL.SCNET.OPTIMIZE_FOR_INFERENCE = ""
 
+    # What a training or evaluation does when it meets an image that cannot be read or used:
+    # - "stop": it ends with the name of the image. A training writes a checkpoint first.
+    # - "skip": a training takes the next image in its place, an evaluation counts it as one without
+    #   detections. The log names it. More than one of a hundred images (but one in any case) of a
+    #   data set are as with "stop".
+    _C.DATALOADER.ON_BROKEN_IMAGE = "stop"
+
     # Images of more pixels are refused before memory is taken for them: few bytes can say that an
     # image is very large.
     _C.INPUT.MAX_PIXELS = MAX_PIXELS

@@ -1,8 +1,11 @@
 """What exists is not written over unasked, and what is read or linked is never."""
 
 import os
+from fnmatch import fnmatch
 from functools import cache
 from typing import Iterable, Sequence, Union
+
+from .whole_files import remove_if_there
 
 Path = Union[str, os.PathLike]
 
@@ -60,15 +63,30 @@ def refuse_impossible_outputs(outputs: Sequence[str], inputs: Iterable[str]) -> 
             raise PermissionError(f"You may not write into the folder '{existing}'.")
 
 
-def refuse_links(folder: str, names: Sequence[str]) -> None:
+def refuse_links(folder: str, patterns: Sequence[str]) -> None:
     """Make sure that what is written or appended to files of these names stays in the folder.
+
+    Args:
+        folder: need not exist.
+        patterns: names, and patterns of names as "log.txt*".
 
     Raises:
         FileExistsError: one is a link.
     """
-    links = [name for name in names if os.path.islink(os.path.join(folder, name))]
-    if links:
-        raise FileExistsError(
-            f"'{os.path.join(folder, links[0])}' is a link, so that another file would be written "
-            "to. Remove it, or choose another folder."
-        )
+    names = sorted(os.listdir(folder)) if os.path.isdir(folder) else []
+    for path in (os.path.join(folder, x) for x in names if any(fnmatch(x, y) for y in patterns)):
+        if os.path.islink(path):
+            raise FileExistsError(
+                f"'{path}' is a link, so that another file would be written to. Remove it, or "
+                "choose another folder."
+            )
+
+
+def remove_links(paths: Iterable[str]) -> None:
+    """Remove those of the paths that are links, so that files take their place.
+
+    What they lead to stays as it is.
+    """
+    for path in paths:
+        if os.path.islink(path):
+            remove_if_there(path)

@@ -52,9 +52,10 @@ def train(args: Namespace):
             trainer = Trainer(cfg)
             trainer.resume_or_load(resume=args.resume)
     if args.eval_only:
-        results = Trainer.test(cfg, model)
-        if cfg.TEST.AUG.ENABLED:
-            results.update(Trainer.test_with_TTA(cfg, model))
+        with mistakes_in_one_line():
+            results = Trainer.test(cfg, model)
+            if cfg.TEST.AUG.ENABLED:
+                results.update(Trainer.test_with_TTA(cfg, model))
         return results
     with mistakes_in_one_line(FloatingPointError):  # the log has the traceback
         results = trainer.train()

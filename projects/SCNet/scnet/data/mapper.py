@@ -89,9 +89,7 @@ class SCNetDatasetMapper(DatasetMapper):
                 ValueError of Detectron2.
         """
         dataset_dict = copy.deepcopy(dataset_dict)
-        image = read_image(dataset_dict["file_name"], self.image_format, self.max_pixels)
-        size = image.shape[:2]
-        check_size(dataset_dict["file_name"], size, (dataset_dict["height"], dataset_dict["width"]))
+        image = self.read(dataset_dict)
         sem_seg = self.semantic_target(dataset_dict) if self.is_train else None
         aug_input = T.AugInput(image, sem_seg=sem_seg)
         try:
@@ -114,6 +112,17 @@ class SCNetDatasetMapper(DatasetMapper):
         if "annotations" in dataset_dict:
             self._transform_annotations(dataset_dict, transforms, image.shape[:2])
         return dataset_dict
+
+    def read(self, dataset_dict: Dict) -> np.ndarray:
+        """Read the image, uint8 (H, W, 3).
+
+        Raises:
+            FileNotFoundError, ValueError: see :meth:`__call__`.
+        """
+        name = dataset_dict["file_name"]
+        image = read_image(name, self.image_format, self.max_pixels)
+        check_size(name, image.shape[:2], (dataset_dict["height"], dataset_dict["width"]))
+        return image
 
     def semantic_target(self, dataset_dict: Dict) -> Optional[np.ndarray]:
         """Make the target of the semantic branch, uint8 (H, W); None without the branch.

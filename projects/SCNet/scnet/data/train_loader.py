@@ -1,8 +1,19 @@
 """Loading training batches that follow from the seed and their number alone."""
 
 from collections import defaultdict
-from itertools import islice
-from typing import Callable, DefaultDict, Dict, Hashable, Iterable, Iterator, List, Sequence, Tuple
+from itertools import chain, islice
+from typing import (
+    Any,
+    Callable,
+    DefaultDict,
+    Dict,
+    Hashable,
+    Iterable,
+    Iterator,
+    List,
+    Sequence,
+    Tuple,
+)
 
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_train_loader
@@ -12,6 +23,7 @@ from detectron2.utils.env import seed_all_rng
 from torch.utils.data import DataLoader, Dataset
 
 from ..seeding import SAMPLE, seed_for
+from .broken_images import UNUSABLE, BrokenImageError, most_to_skip, skips_broken_images
 from .datasets.loading import load_once_per_machine
 from .once_per_machine import PackedList
 from .workers import outlive_signals
@@ -25,9 +37,13 @@ class TrainLoader:
     numbers of its own. So batch k is the same whether or not the run was interrupted before it,
     and however many workers load it (``DATALOADER.NUM_WORKERS``).
 
+    With ``DATALOADER.ON_BROKEN_IMAGE`` "skip", an image that cannot be used is replaced by the next
+    one of its kind in the data set.
+
     Attributes:
         seed: of the stream.
         first: the number of the batch that iteration starts with.
+        broken: the images that this process has met and replaced, and what is wrong with them.
     """
 
     def __init__(self, cfg: CfgNode, mapper: Callable[[Dict], Dict], batch_size: int):
@@ -43,6 +59,8 @@ class TrainLoader:
         self.batch_size = batch_size
         self.seed = 0
         self.first = 0
+        self.broken: Dict[str, str] = {}
+        self.skips = skips_broken_images(cfg)
         self.records, self.kinds = load_once_per_machine(cfg.DATASETS.TRAIN, self._read)
 
     def _read(self) -> Tuple[List[Dict], List[Hashable]]:
@@ -56,7 +74,25 @@ class TrainLoader:
         kinds = [grouping and x["width"] > x["height"] for x in parts["dataset"]]
         return parts["dataset"], kinds
 
+    @property
+    def most_to_skip(self) -> int:
+        """How many images may be replaced."""
+        return most_to_skip(len(self.records)) if self.skips else 0
+
     def __iter__(self) -> Iterator[List[Dict]]:
+        """Yield the batches.
+
+        Raises:
+            BrokenImageError: an image cannot be used, or more than may be replaced.
+        """
+        for batch in self._load():
+            for _, broken in batch:
+                self.broken.update(broken)
+            if len(self.broken) > self.most_to_skip:
+                raise BrokenImageError(self.broken)
+            yield [sample for sample, _ in batch]
+
+    def _load(self) -> Iterable[List[Tuple[Any, Dict[str, str]]]]:
         cfg = self.cfg.clone()
         cfg.defrost()
         cfg.SEED = self.seed
@@ -65,14 +101,12 @@ class TrainLoader:
             cfg, mapper=self.mapper, dataset=self.records
         )["sampler"]
         batches = group(number_globally(sampler), self.batch_size, self.kinds)
-        return iter(
-            DataLoader(
-                _SeededSamples(self.records, self.mapper, self.seed),
-                batch_sampler=islice(batches, self.first, None),
-                num_workers=cfg.DATALOADER.NUM_WORKERS,
-                collate_fn=trivial_batch_collator,
-                worker_init_fn=outlive_signals,
-            )
+        return DataLoader(
+            _SeededSamples(self.records, self.mapper, self.seed, self.kinds, self.most_to_skip),
+            batch_sampler=islice(batches, self.first, None),
+            num_workers=cfg.DATALOADER.NUM_WORKERS,
+            collate_fn=trivial_batch_collator,
+            worker_init_fn=outlive_signals,
         )
 
 
@@ -107,17 +141,53 @@ def group(
 
 
 class _SeededSamples(Dataset):
-    """Holds, for (number, index), what the mapper makes of a record with the seed of the number."""
+    """Holds, for (number, index), what the mapper makes of a record with the seed of the number.
 
-    def __init__(self, records: PackedList, mapper: Callable[[Dict], Dict], seed: int):
+    An image that cannot be used comes with what is wrong, not as an exception: from a process that
+    loads data it would come with a traceback in its message.
+    """
+
+    def __init__(
+        self,
+        records: PackedList,
+        mapper: Callable[[Dict], Dict],
+        seed: int,
+        kinds: Sequence[Hashable],
+        most_to_skip: int,
+    ):
         self.records = records
         self.mapper = mapper
         self.seed = seed
+        self.kinds = kinds
+        self.most_to_skip = most_to_skip
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def __getitem__(self, sample: Tuple[int, int]) -> Dict:
+    def __getitem__(self, sample: Tuple[int, int]) -> Tuple[Any, Dict[str, str]]:
+        """Map a record, or the next one of its kind that can be used.
+
+        Returns:
+            what the mapper made, and those that could not be used with what is wrong with them; if
+            these are more than may be skipped, None and these.
+        """
         number, index = sample
-        seed_for(self.seed, SAMPLE, number)
-        return self.mapper(self.records[index])
+        broken: Dict[str, str] = {}
+        for candidate in self._of_its_kind(index):
+            record = self.records[candidate]
+            seed_for(self.seed, SAMPLE, number)
+            try:
+                mapped = self.mapper(record)
+            except UNUSABLE as error:
+                broken[record["file_name"]] = str(error)
+                if len(broken) > self.most_to_skip:
+                    break
+            else:
+                return mapped, broken
+        return None, broken
+
+    def _of_its_kind(self, index: int) -> Iterator[int]:
+        """Begin at an index, and go round through all of the same kind."""
+        for other in chain(range(index, len(self.kinds)), range(index)):
+            if self.kinds[other] == self.kinds[index]:
+                yield other

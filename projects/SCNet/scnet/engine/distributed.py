@@ -1,8 +1,12 @@
-"""What the processes of a training share: the threads of the CPU, and the model that counts."""
+"""What the processes of a training share: threads of the CPU, what one knows, the model."""
+
+from typing import Any, Callable, Optional, Tuple, TypeVar
 
 import torch
 from detectron2.utils import comm
 from torch import nn
+
+Result = TypeVar("Result")
 
 
 def share_threads() -> None:
@@ -13,6 +17,30 @@ def share_threads() -> None:
     processes = comm.get_local_size()
     if processes > 1:
         torch.set_num_threads(max(1, torch.get_num_threads() // processes))
+
+
+def on_main_process(function: Callable[..., Result], *args) -> Result:
+    """Call a function in the first process alone; all processes call this.
+
+    Args:
+        function, args: what it returns or raises can be pickled.
+
+    Returns:
+        what the function returned, in each process.
+
+    Raises:
+        Exception: what the function raised, in each process.
+    """
+    outcome: Tuple[Any, Optional[Exception]] = (None, None)
+    if comm.is_main_process():
+        try:
+            outcome = function(*args), None
+        except Exception as mistake:  # any: the other processes wait to hear of it
+            outcome = None, mistake
+    result, error = comm.all_gather(outcome)[0]
+    if error is not None:
+        raise error
+    return result
 
 
 def broadcast_buffers(model: nn.Module) -> None:

@@ -25,6 +25,7 @@ from tabulate import tabulate
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from ..data.broken_images import BROKEN, BrokenImageError
 from ..modeling import SCNet
 from ..modeling.cascade import Stage
 from ..modeling.mask_branch import MaskBranch
@@ -145,6 +146,9 @@ def inference_ious(
 
     Returns:
         the IoUs of at least LOWEST.
+
+    Raises:
+        BrokenImageError: an image cannot be used.
     """
     model.eval()
     model.roi_heads.mask_on, mask_on = False, model.roi_heads.mask_on  # boxes are all we need
@@ -152,6 +156,8 @@ def inference_ious(
     try:
         for batch in loader:
             for inputs, outputs in zip(batch, model(batch)):
+                if BROKEN in inputs:
+                    raise BrokenImageError({inputs["file_name"]: inputs[BROKEN]})
                 boxes = outputs["instances"].pred_boxes.to("cpu")
                 truth = objects[inputs["file_name"]]
                 if len(boxes) and len(truth):
@@ -192,17 +198,20 @@ def save(ious: Dict[str, np.ndarray], folder: Path) -> str:
         axes.stairs(share, edges, label=f"{name} ({counts.sum()})", linewidth=2)
     axes.set(xlabel="IoU with ground truth", ylabel="share of the boxes (%)")
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3)  # above the plot
-    figure.savefig(folder / "iou_distribution.png", dpi=150, bbox_inches="tight")
+    with whole_file(str(folder / "iou_distribution.png"), binary=True) as f:
+        figure.savefig(f, dpi=150, bbox_inches="tight")
     with whole_file(str(folder / "histogram.csv"), newline="") as f:
         writer = csv.writer(f)
         writer.writerow(["from", "to", *histograms])
         writer.writerows(zip(edges[:-1].round(2), edges[1:].round(2), *histograms.values()))
-    np.savez_compressed(folder / "ious.npz", **ious)  # type: ignore[arg-type]
+    with whole_file(str(folder / "ious.npz"), binary=True) as f:
+        np.savez_compressed(f, **ious)  # type: ignore[arg-type]
     below = {name: percent_below(values) for name, values in ious.items()}
     with whole_file(str(folder / "below.json")) as f:
         json.dump({name: dict(zip(map(str, THRESHOLDS), v)) for name, v in below.items()}, f)
     rows = [[name, len(ious[name]), *values] for name, values in below.items()]
     head = ["IoU at most (% of the boxes)", "boxes", *map(str, THRESHOLDS)]
     table = tabulate(rows, head, tablefmt="github", floatfmt=".1f")
-    (folder / "below.md").write_text(table + "\n")
+    with whole_file(str(folder / "below.md")) as f:
+        f.write(table + "\n")
     return table

@@ -1,16 +1,16 @@
 """The rules of OUTPUT_DIR: a run is never written over, and its config.yaml is never lost."""
 
-import itertools
 import os
 import tempfile
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, List
+from typing import Dict, List
 
+import yaml
 from detectron2.config import CfgNode
-from detectron2.utils import comm
 
+from ..checkpoint.durable import write_durably
 from ..config import read_cfg
+from .distributed import on_main_process
 from .run_lock import lock_run
 
 # What a run leaves behind. A log alone does not make a run: a mistyped command writes one too.
@@ -22,7 +22,16 @@ TRACES = (
     "model_[0-9]*.pth",
 )
 CONFIG = "config.yaml"
-FORMER_CONFIG = "config.yaml.former"
+# What is opened in OUTPUT_DIR, by Detectron2, TensorBoard or here, and so would be written where a
+# link leads. Checkpoints and results are written beside their place.
+WRITTEN_BY_NAME = (
+    CONFIG,
+    "log.txt*",
+    "metrics.json",
+    "runs.jsonl",
+    "run.lock",
+    "events.out.tfevents.*",
+)
 
 # A run goes on only with the same values of these keys and of those below them ...
 MUST_STAY = ("MODEL.", "SOLVER.OPTIMIZER", "SOLVER.EMA.ENABLED")
@@ -42,33 +51,29 @@ MAY_CHANGE = (
 def prepare_output_dir(cfg: CfgNode, resume: bool) -> List[str]:
     """Make OUTPUT_DIR ready for a run, a new one or one that goes on; each process calls this.
 
+    The first process looks, and the others get what it found: they would see what it has changed.
+
     Returns:
         what changes for a run that goes on; see :func:`check_former_config`.
 
     Raises:
         FileExistsError: another process trains there; the folder holds a run, and ``resume`` is
-            False; or the run has another model or optimizer.
+            False; the run has another model or optimizer; or ``config.yaml`` is of no run.
+        ValueError: the ``config.yaml`` of the run cannot be read.
         OSError: the folder cannot be written to.
     """
-    in_use = ""
-    if comm.is_main_process():
-        make_folder(cfg.OUTPUT_DIR)
-        try:
-            lock_run(cfg.OUTPUT_DIR)
-        except FileExistsError as error:
-            in_use = str(error)
-        else:
-            recover_config(cfg.OUTPUT_DIR)
-    in_use = comm.all_gather(in_use)[0]
-    if in_use:
-        raise FileExistsError(in_use)
-    changes = []
+    return on_main_process(_prepare, cfg, resume)
+
+
+def _prepare(cfg: CfgNode, resume: bool) -> List[str]:
+    make_folder(cfg.OUTPUT_DIR)
+    lock_run(cfg.OUTPUT_DIR)
     if not resume:
         refuse_to_overwrite(cfg.OUTPUT_DIR)
-    else:
-        changes = check_former_config(cfg)
-    comm.synchronize()  # no process may create files before all have looked
-    return changes
+    if traces_of_a_run(cfg.OUTPUT_DIR):
+        return check_former_config(cfg)
+    refuse_config_of_the_user(cfg.OUTPUT_DIR)
+    return []
 
 
 def refuse_to_overwrite(folder: str) -> None:
@@ -86,7 +91,7 @@ def refuse_to_overwrite(folder: str) -> None:
 
 
 def check_former_config(cfg: CfgNode) -> List[str]:
-    """Compare the config with that of the run in OUTPUT_DIR, if there is one.
+    """Compare the config with that of the run in OUTPUT_DIR.
 
     Returns:
         "KEY old -> new" for each key that has another value now. The seed is left out: the trainer
@@ -94,10 +99,11 @@ def check_former_config(cfg: CfgNode) -> List[str]:
 
     Raises:
         FileExistsError: the run has another model or another optimizer.
+        ValueError: its config cannot be read.
     """
     config = Path(cfg.OUTPUT_DIR, CONFIG)
-    if not (traces_of_a_run(cfg.OUTPUT_DIR) and config.exists()):
-        return []
+    if not config.exists():
+        return [f"The run has no {CONFIG}, so what changes is not known."]
     changes = changed_keys(read_cfg(config), cfg)
     refused = [key for key in changes if key.startswith(MUST_STAY) and key not in MAY_CHANGE]
     if refused:
@@ -145,27 +151,59 @@ def make_folder(folder: str) -> None:
         raise OSError(f"OUTPUT_DIR '{folder}' cannot be written to: {error}.") from error
 
 
-@contextmanager
-def former_config_kept(folder: str) -> Iterator[None]:
-    """Within it, config.yaml can be written anew; that of a run is kept as config.yaml.1, .2, ....
+def refuse_config_of_the_user(folder: str) -> None:
+    """Refuse to replace a config.yaml that no training has written for this folder.
 
-    Detectron2 writes config.yaml at every start. A process that is killed meanwhile leaves half of
-    it; the former one then lies aside, and :func:`recover_config` brings it back.
+    One that a training wrote and never used, because it ended before its first step, is a whole
+    config that names the folder.
+
+    Raises:
+        FileExistsError: it is of another kind.
     """
-    config, former = Path(folder, CONFIG), Path(folder, FORMER_CONFIG)
-    if comm.is_main_process() and config.exists() and traces_of_a_run(folder):
-        config.replace(former)
-    yield
-    if comm.is_main_process() and former.exists():
-        if former.read_text() == config.read_text():
-            former.replace(config)
-        else:
-            backups = (Path(f"{config}.{number}") for number in itertools.count(1))
-            former.rename(next(path for path in backups if not path.exists()))
+    config = Path(folder, CONFIG)
+    if not config.exists():
+        return
+    try:
+        cfg = read_cfg(config)
+    except ValueError:  # of another program, or half of one
+        ours = False
+    else:
+        own_folder = os.path.realpath(cfg.OUTPUT_DIR) == os.path.realpath(folder)
+        ours = own_folder and says_the_same(config, cfg)
+    if not ours:
+        raise FileExistsError(
+            f"'{config}' is of no run, and a training would write its whole config there. Move "
+            "the file to another folder and give it with --config-file, or choose another "
+            "directory: OUTPUT_DIR path/to/dir."
+        )
 
 
-def recover_config(folder: str) -> None:
-    """Bring back the config of a run whose last start was killed before it wrote another."""
-    former = Path(folder, FORMER_CONFIG)
-    if former.exists():
-        former.replace(Path(folder, CONFIG))
+def says_the_same(config: Path, cfg: CfgNode) -> bool:
+    """Whether a file has the keys and values of a whole config, and no others."""
+    return yaml.safe_load(config.read_text()) == yaml.safe_load(cfg.dump())
+
+
+def save_config(cfg: CfgNode) -> None:
+    """Write the config of a run; one that the run had before is kept as config.yaml.1, .2, ....
+
+    At every moment config.yaml is whole, the former one or the new one.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    config = Path(cfg.OUTPUT_DIR, CONFIG)
+    if config.exists() and traces_of_a_run(cfg.OUTPUT_DIR):
+        if says_the_same(config, cfg):
+            return
+        keep(config)
+    write_durably(str(config), cfg.dump())
+
+
+def keep(config: Path) -> None:
+    """Copy a config beside itself, under the next number."""
+    text, count = config.read_text(), 0
+    while Path(f"{config}.{count + 1}").exists():
+        count += 1
+    # A process that was killed before it wrote another config has made the copy already.
+    if not count or Path(f"{config}.{count}").read_text() != text:
+        write_durably(f"{config}.{count + 1}", text)

@@ -3,28 +3,29 @@
 import logging
 import os
 from argparse import Namespace
+from pathlib import Path
 from typing import List, Sequence, Tuple
 
+import torch
 from detectron2.config import CfgNode
-from detectron2.engine import default_setup
 from detectron2.utils import comm
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
 from ..config import read_cfg
 from ..config_mistakes import check_device
+from ..data.broken_images import skips_broken_images
 from ..data.config_from_data import configure_for_datasets, configure_semantic
 from ..data.datasets.catalog import check_registered
 from ..data.once_per_machine import once_per_machine
 from ..data.own_data import data_opts, register_datasets
 from ..overwrite import refuse_links
 from .distributed import share_threads
-from .output_dir import CONFIG, former_config_kept, prepare_output_dir
+from .output_dir import WRITTEN_BY_NAME, prepare_output_dir, save_config
 from .start_checks import check_cfg, check_evaluator_types
 
 logger = logging.getLogger(__name__)
-
-# What Detectron2 and provenance.py open in OUTPUT_DIR, and so would write where a link leads.
-WRITTEN_BY_NAME = (CONFIG, "log.txt", "metrics.json", "runs.jsonl")
 
 
 def setup(args: Namespace) -> CfgNode:
@@ -38,10 +39,10 @@ def setup(args: Namespace) -> CfgNode:
 
     Raises:
         FileExistsError: a file that is written in OUTPUT_DIR is a link; OUTPUT_DIR holds a run, and
-            neither ``--resume`` nor ``--eval-only`` was given; or ``--resume`` would go on with
-            another model or optimizer than the run's.
+            neither ``--resume`` nor ``--eval-only`` was given; ``--resume`` would go on with
+            another model or optimizer than the run's; or a ``config.yaml`` of the user is there.
         ValueError: see :func:`read_cfg`, :func:`check_device`, :func:`configure_data`,
-            :func:`check_cfg` and :func:`check_evaluator_types`.
+            :func:`check_cfg`, :func:`check_evaluator_types` and :func:`skips_broken_images`.
         FileNotFoundError: a data set's json or images are missing.
         OSError: OUTPUT_DIR cannot be written to.
     """
@@ -50,29 +51,54 @@ def setup(args: Namespace) -> CfgNode:
     decisions = configure_data(cfg, args.opts[::2], args.eval_only)
     changes: List[str] = []
     check_evaluator_types(cfg)
+    skips_broken_images(cfg)  # raises if the key is neither
     if not args.eval_only:
         check_cfg(cfg)
     cfg.freeze()
     if cfg.MODEL.DEVICE == "cpu":
         share_threads()
+    log_cfg = cfg.clone()
     if args.eval_only:
         # Evaluation keeps its log and config beside its results: those of the training stay.
-        log_cfg = cfg.clone()
         log_cfg.defrost()
         log_cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "inference")
-        refuse_links(log_cfg.OUTPUT_DIR, WRITTEN_BY_NAME)
-        default_setup(log_cfg, args)
-    else:
-        log_cfg = cfg
-        refuse_links(cfg.OUTPUT_DIR, WRITTEN_BY_NAME)
+    refuse_links(log_cfg.OUTPUT_DIR, WRITTEN_BY_NAME)
+    if not args.eval_only:
         changes = prepare_output_dir(cfg, args.resume)
-        with former_config_kept(cfg.OUTPUT_DIR):
-            default_setup(cfg, args)
-    setup_logger(log_cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="scnet")
+    start_log(log_cfg, args)
     logger.info("\n".join(["Data:", *decisions]))
     if changes:
         logger.info("\n".join(["The run goes on with another config:", *changes]))
     return cfg
+
+
+def start_log(cfg: CfgNode, args: Namespace) -> None:
+    """Set up the log, and note what a run begins with, as Detectron2's ``default_setup`` does.
+
+    That one also writes config.yaml, but not at once: a process that is killed leaves half of it.
+
+    Args:
+        cfg: of the run; its OUTPUT_DIR gets the log and the config.
+        args: see :func:`setup`.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    rank = comm.get_rank()
+    for name in ("fvcore", "detectron2", "scnet"):
+        setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name)
+    logger.info(f"Rank of current process: {rank}. World size: {comm.get_world_size()}")
+    logger.info(f"Environment info:\n{collect_env_info()}")
+    logger.info(f"Command line arguments: {args}")
+    if comm.is_main_process():
+        if args.config_file:
+            text = Path(args.config_file).read_text(encoding="utf-8")
+            logger.info(f"Contents of {args.config_file}:\n{text}")
+        logger.info(f"Running with full config:\n{cfg.dump()}")
+        save_config(cfg)
+    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
+    if not args.eval_only:
+        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
 
 
 def configure_data(cfg: CfgNode, keep: Sequence[str], eval_only: bool = False) -> List[str]:

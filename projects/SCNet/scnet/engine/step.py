@@ -3,7 +3,7 @@
 import logging
 import time
 from contextlib import nullcontext
-from typing import Dict, List
+from typing import Dict, List, Optional
 
 import torch
 from detectron2.engine import SimpleTrainer
@@ -11,6 +11,7 @@ from detectron2.utils import comm
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from ..data.broken_images import BrokenImageError
 from ..seeding import STEP, seed_for
 from .resume import with_hyperparameters_of
 
@@ -29,6 +30,7 @@ class StepTrainer(SimpleTrainer):
     Attributes:
         seed: of the run; a checkpoint brings its own.
         last_batch: the inputs of the last step; of its last part, if it has several.
+        broken: why :meth:`load` has no batches.
     """
 
     def __init__(
@@ -52,12 +54,29 @@ class StepTrainer(SimpleTrainer):
         self.seed = seed
         self.parts = parts
         self.last_batch: List[Dict] = []
+        self.broken: Optional[BrokenImageError] = None
+        self._batches: List[List[Dict]] = []
+        self._data_time = 0.0
         self.device = next(model.parameters()).device.type
         self.precision = torch.float16 if self.device == "cuda" else torch.bfloat16
         self.mixed_precision = mixed_precision
         # bfloat16 has the range of single precision, so its losses need no scaling.
         scale = mixed_precision and self.precision == torch.float16
         self.grad_scaler = torch.amp.GradScaler(self.device, enabled=scale)
+
+    def load(self) -> None:
+        """Take the batches of the next step from the loader, if this was not done yet.
+
+        A step that cannot have them is not begun: ``broken`` says why, and all processes can end.
+        """
+        if self._batches:
+            return
+        start = time.perf_counter()
+        try:
+            self._batches = [next(self._data_loader_iter) for _ in range(self.parts)]
+        except BrokenImageError as error:
+            self.broken = error.with_traceback(None)  # it would keep the loader's processes
+        self._data_time = time.perf_counter() - start
 
     def run_step(self) -> None:
         """Take the batches of a step, and change the weights once.
@@ -66,9 +85,8 @@ class StepTrainer(SimpleTrainer):
             FloatingPointError: a loss is not finite; the weights are as before.
         """
         assert self.model.training, "The model was changed to evaluation mode."
-        start = time.perf_counter()
-        batches = [next(self._data_loader_iter) for _ in range(self.parts)]
-        data_time = time.perf_counter() - start
+        self.load()
+        batches, self._batches = self._batches, []
         self.last_batch = batches[-1]
 
         self.optimizer.zero_grad()
@@ -87,13 +105,14 @@ class StepTrainer(SimpleTrainer):
             for name, loss in losses.items():
                 means[name] = means.get(name, 0) + loss.detach() / self.parts
         self.after_backward()
-        self._write_metrics(means, data_time)
+        self._write_metrics(means, self._data_time)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
     def end_loading(self) -> None:
         """End the worker processes of the loader."""
         self._data_loader_iter_obj = None
+        self._batches = []
 
     def state_dict(self) -> Dict:
         return {

@@ -11,6 +11,7 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hooks
+from detectron2.evaluation import DatasetEvaluator
 from detectron2.modeling import GeneralizedRCNN
 from detectron2.solver import get_default_optimizer_params
 from detectron2.solver.build import maybe_add_gradient_clipping
@@ -21,6 +22,7 @@ from ..checkpoint import SCNetCheckpointer
 from ..checkpoint.checkpointer import TRAINER, TRAINING_MODEL
 from ..checkpoint.durable import write_durably
 from ..data import SCNetDatasetMapper
+from ..data.broken_images import EvaluationMapper, skips_broken_images
 from ..data.config_from_data import semantic_classes
 from ..data.datasets.catalog import set_reading, thing_classes
 from ..data.datasets.class_names import check_num_classes
@@ -29,18 +31,20 @@ from ..data.train_loader import TrainLoader
 from ..data.workers import outlive_signals
 from ..modeling.class_metadata import make_metadata
 from ..modeling.test_time_augmentation import SCNetWithTTA
+from ..overwrite import refuse_links
 from ..seeding import BUILD, seed_for
 from .disk_space import check_room
 from .distributed import broadcast_buffers
 from .evaluation.coco_evaluator import SCNetCOCOEvaluator
 from .evaluation.results import write_results
 from .hooks.best_checkpoint import EvalAndKeepBest
+from .hooks.broken_images import WatchBrokenImages
 from .hooks.ema import ExponentialMovingAverage
 from .hooks.peak_memory import PeakMemory
 from .hooks.stop import StopOnSignal, StopTraining
 from .hooks.training_pictures import TrainingPictures
 from .json_lines import drop_half_line
-from .output_dir import CONFIG, make_folder, refuse_to_overwrite
+from .output_dir import CONFIG, WRITTEN_BY_NAME, make_folder, refuse_to_overwrite
 from .provenance import save_record
 from .resume import name_parameters
 from .run_lock import lock_run, unlock_run
@@ -74,7 +78,7 @@ class Trainer(DefaultTrainer):
             cfg: its OUTPUT_DIR is made if need be, and gets the config.
 
         Raises:
-            FileExistsError: another process trains in OUTPUT_DIR.
+            FileExistsError: another process trains in OUTPUT_DIR; or a file there is a link.
             OSError: checkpoints cannot be written to OUTPUT_DIR.
             ValueError: the config asks for what cannot be.
         """
@@ -84,6 +88,7 @@ class Trainer(DefaultTrainer):
             setup_logger()
         if comm.is_main_process():
             make_folder(cfg.OUTPUT_DIR)
+            refuse_links(cfg.OUTPUT_DIR, WRITTEN_BY_NAME)
             lock_run(cfg.OUTPUT_DIR)
             drop_half_line(os.path.join(cfg.OUTPUT_DIR, "metrics.json"))
         written, cfg = cfg, self.auto_scale_workers(cfg, comm.get_world_size())
@@ -138,11 +143,18 @@ class Trainer(DefaultTrainer):
         )
         # A signal is looked at when the checkpoint of the step is there, before an evaluation.
         others.insert(at, StopOnSignal(self.checkpointer))
+        others.insert(at, WatchBrokenImages(self.checkpointer, self._trainer, self.data_loader))
         if cfg.VIS_PERIOD > 0:
             others.insert(0, TrainingPictures(self.trained, self._trainer, cfg.VIS_PERIOD))
         if cfg.TEST.AUG.ENABLED:  # once, after the training
             others.append(hooks.EvalHook(0, partial(self.test_with_TTA, cfg, self.result)))
         return [timer, self.ema, PeakMemory(), *others]
+
+    def run_step(self) -> None:
+        """Train one step, and load the images of the next: a GPU still computes meanwhile."""
+        super().run_step()
+        if self.iter + 1 < self.max_iter:
+            self._trainer.load()
 
     def _evaluate(self) -> Dict:
         self._last_eval_results = self.test(self.cfg, self.result)
@@ -211,6 +223,7 @@ class Trainer(DefaultTrainer):
             as :meth:`detectron2.engine.DefaultTrainer.train`.
 
         Raises:
+            BrokenImageError: images cannot be used; a checkpoint of the steps before is written.
             FloatingPointError: a loss is not finite; the message names the images.
             OSError: a checkpoint could not be written.
         """
@@ -232,6 +245,8 @@ class Trainer(DefaultTrainer):
         try:
             return super().train()
         except StopTraining as reason:
+            if reason.error:
+                raise reason.error from None
             logger.warning(str(reason))
             self.stopped_by = reason.signal
             return None
@@ -293,7 +308,7 @@ class Trainer(DefaultTrainer):
         Raises:
             ValueError: the data has another number of classes.
         """
-        mapper = SCNetDatasetMapper(cfg, False)
+        mapper = EvaluationMapper(cfg, False)
 
         def read():
             parts = build_detection_test_loader.from_config(cfg, dataset_name, mapper=mapper)
@@ -323,7 +338,12 @@ class Trainer(DefaultTrainer):
         set_reading(cfg, [dataset_name])
         # COCO counts 100 detections per image and class; a model with fewer loses nothing by it.
         limit = max(100, cfg.TEST.DETECTIONS_PER_IMAGE)
-        return SCNetCOCOEvaluator(dataset_name, output_dir=folder, max_dets_per_image=limit)
+        return SCNetCOCOEvaluator(
+            dataset_name,
+            output_dir=folder,
+            max_dets_per_image=limit,
+            skip_broken_images=skips_broken_images(cfg),
+        )
 
     @classmethod
     def test(cls, cfg, model, evaluators=None, output_folder=None) -> Dict[str, Any]:
@@ -333,15 +353,23 @@ class Trainer(DefaultTrainer):
             cfg, model, evaluators: see :meth:`detectron2.engine.DefaultTrainer.test`.
             output_folder: gets ``results.json`` and ``results.md``; by default ``inference`` in
                 OUTPUT_DIR.
+
+        Raises:
+            BrokenImageError: images cannot be used, or more than may be skipped.
         """
         names = cfg.DATASETS.TEST
         if not names:
             return {}
         broadcast_buffers(model)
+        if evaluators is None:
+            evaluators = [cls.build_evaluator(cfg, name) for name in names]
+        elif isinstance(evaluators, DatasetEvaluator):
+            evaluators = [evaluators]
         metrics = super().test(cfg, model, evaluators)
+        broken = [image for x in evaluators for image in getattr(x, "broken", ())]
         if comm.is_main_process():
             folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
-            write_results(metrics if len(names) > 1 else {names[0]: metrics}, folder)
+            write_results(metrics if len(names) > 1 else {names[0]: metrics}, folder, broken)
         return metrics
 
     @classmethod

@@ -1,18 +1,28 @@
 """COCO's metrics, for json files that lack what training does without."""
 
 import logging
+import os
 
 from detectron2.evaluation import COCOEvaluator
 from detectron2.utils import comm
 from detectron2.utils.logger import create_small_table
 from tabulate import tabulate
 
+from ...data.broken_images import BROKEN, BrokenImageError, most_to_skip
 from ...data.content import AS_IT_IS, read_content
+from ...overwrite import remove_links
 from . import faster_coco_eval
 from .ground_truth import GroundTruth
 
 # Average recall: with at most 1, 10 and all detections per image, and of objects of three sizes.
 RECALLS = ("AR1", "AR10", "AR", "ARs", "ARm", "ARl")
+
+# What Detectron2 opens in the folder of an evaluation, and so would write where a link leads: the
+# last three for a data set without a json file, whose name they have.
+WRITTEN_BY_NAME = (
+    *("coco_instances_results.json", "instances_predictions.pth"),
+    *(f"{{}}_coco_format.json{ending}" for ending in ("", ".tmp", ".lock")),
+)
 
 logger = logging.getLogger(__name__)
 
@@ -24,15 +34,44 @@ class SCNetCOCOEvaluator(COCOEvaluator):
     anything that json has; results have them as they were. Beside Detectron2's metrics there are
     average recall (:data:`RECALLS`) and AP50 per class.
 
+    Attributes:
+        broken: the images of the last evaluation that could not be used, and what is wrong.
+
     Where the package faster-coco-eval is installed it computes the AP, in less time and with the
     same result, unless ``tasks`` are given; ``use_fast_impl=False`` is pycocotools in any case.
     """
 
-    def __init__(self, dataset_name, tasks=None, *args, use_fast_impl=True, **kwargs):
+    def __init__(
+        self,
+        dataset_name,
+        tasks=None,
+        distributed=True,
+        output_dir=None,
+        *,
+        use_fast_impl=True,
+        skip_broken_images=False,
+        **kwargs,
+    ):
+        """Read the ground truth.
+
+        Args:
+            dataset_name, tasks, distributed, output_dir, kwargs: see
+                :class:`detectron2.evaluation.COCOEvaluator`.
+            use_fast_impl: see the class.
+            skip_broken_images: count images that cannot be used without detections, see
+                :func:`most_to_skip`; otherwise they are an error.
+        """
+        self._skips = skip_broken_images
+        if output_dir:
+            remove_links(
+                [os.path.join(output_dir, x.format(dataset_name)) for x in WRITTEN_BY_NAME]
+            )
         installed = faster_coco_eval.COCOeval_faster is not None
         self._faster = use_fast_impl and tasks is None and installed
         fast_impl = use_fast_impl and not self._faster
-        super().__init__(dataset_name, tasks, *args, use_fast_impl=fast_impl, **kwargs)
+        super().__init__(
+            dataset_name, tasks, distributed, output_dir, use_fast_impl=fast_impl, **kwargs
+        )
         self._use_fast_impl |= self._faster  # Detectron2's log then calls it unofficial
         # The detections of all processes are evaluated in the first one.
         if self._do_evaluation and (comm.is_main_process() or not self._distributed):
@@ -41,6 +80,37 @@ class SCNetCOCOEvaluator(COCOEvaluator):
             self._coco_api = GroundTruth(content)
             for note in notes + self._coco_api.notes:
                 logger.warning(note)
+
+    def reset(self):
+        super().reset()
+        self._images = 0
+        self.broken = {}
+
+    def process(self, inputs, outputs):
+        """Note detections; what was found in place of an image that cannot be used is dropped."""
+        for image, output in zip(inputs, outputs):
+            self._images += 1
+            if BROKEN in image:
+                self.broken[image["file_name"]] = image[BROKEN]
+                output["instances"] = output["instances"][:0]
+        super().process(inputs, outputs)
+
+    def evaluate(self, img_ids=None):
+        """Compute the metrics, when all processes have seen all their images.
+
+        Raises:
+            BrokenImageError: images cannot be used, or more than may be skipped; in all processes.
+        """
+        parts = [(self.broken, self._images)]
+        if self._distributed:
+            parts = comm.all_gather(parts[0])
+        self.broken = {name: why for broken, _ in parts for name, why in broken.items()}
+        images = sum(count for _, count in parts)
+        if len(self.broken) > (most_to_skip(images) if self._skips else 0):
+            raise BrokenImageError(self.broken)
+        for reason in self.broken.values():
+            logger.warning(f"{reason} It counts as an image without detections.")
+        return super().evaluate(img_ids)
 
     def _eval_predictions(self, predictions, img_ids=None):
         slower = "Detectron2" if self._use_fast_impl else "pycocotools"

@@ -8,6 +8,7 @@ from detectron2.engine import hooks
 from detectron2.utils import comm
 
 from ...checkpoint.checkpointer import BEST
+from ...data.broken_images import BrokenImageError
 from .stop import StopTraining
 
 logger = logging.getLogger(__name__)
@@ -63,12 +64,25 @@ class EvalAndKeepBest(hooks.EvalHook):
             trainer.iter = trainer.storage.iter = start
 
     def after_step(self) -> None:
-        super().after_step()
+        """Evaluate if it is time to; after an error the steps of the training are kept.
+
+        Raises:
+            StopTraining: the patience is at its end, or test images cannot be used.
+        """
+        trainer = self.trainer
+        try:
+            super().after_step()
+        except (Exception, StopTraining):  # any: the steps are good, and --resume evaluates again
+            self.checkpointer.save(f"model_{trainer.iter:07d}", iteration=trainer.iter)
+            raise
         if self.evaluated == self.trainer.iter + 1:
             self._stop_if_in_vain()
 
     def _do_eval(self) -> None:
-        super()._do_eval()
+        try:
+            super()._do_eval()
+        except BrokenImageError as error:
+            raise StopTraining(str(error), error=error) from error
         trainer = self.trainer
         self.evaluated = min(trainer.iter + 1, trainer.max_iter)
         value, iteration = trainer.storage.latest().get(self.metric, (0, None))

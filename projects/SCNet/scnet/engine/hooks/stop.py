@@ -20,11 +20,18 @@ class StopTraining(BaseException):
 
     Attributes:
         signal: that ended it, or None.
+        error: that ended it, or None.
     """
 
-    def __init__(self, reason: str, number: Optional[signal.Signals] = None):
+    def __init__(
+        self,
+        reason: str,
+        number: Optional[signal.Signals] = None,
+        error: Optional[Exception] = None,
+    ):
         super().__init__(reason)
         self.signal = number
+        self.error = error
 
 
 class StopOnSignal(HookBase):
