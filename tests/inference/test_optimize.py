@@ -130,3 +130,29 @@ def test_bfloat16_finds_about_the_same(tiny_cfg, make_model, make_batch):
         assert ours.pred_boxes.tensor.dtype == ours.scores.dtype == torch.float32
         assert len(ours) == len(theirs)
         assert abs(ours.scores.max() - theirs.scores.max()) < 0.02
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_are_cast_once_as_autocast_would_cast_them(tiny_cfg, make_model, make_batch, dtype):
+    tiny_cfg.MODEL.ROI_MASK_HEAD.NORM = "GN"  # autocast leaves it in float32
+    tiny_cfg.MODEL.ROI_MASK_HEAD.CONV_DIM = 32
+    model = make_model(tiny_cfg)
+    batch = make_batch(tiny_cfg, [[0], [1]])
+    optimized = optimize_for_inference(model, dtype)
+    for name, parameter in optimized.named_parameters():
+        assert parameter.dtype == (torch.float32 if ".norm." in name else dtype), name
+    cast_for_every_image = optimize_for_inference(model)
+    cast_for_every_image.autocast_dtype = dtype
+    for ours, theirs in zip(detect(optimized, batch), detect(cast_for_every_image, batch)):
+        assert len(ours) == len(theirs) > 0
+        assert torch.equal(ours.pred_boxes.tensor, theirs.pred_boxes.tensor)
+        assert torch.equal(ours.scores, theirs.scores)
+        assert torch.equal(ours.pred_masks, theirs.pred_masks)
+
+
+def test_low_precision_is_for_good(tiny_cfg, make_model):
+    optimized = optimize_for_inference(make_model(tiny_cfg), torch.bfloat16)
+    assert optimize_for_inference(optimized, torch.bfloat16).autocast_dtype == torch.bfloat16
+    for other in (torch.float32, torch.float16):
+        with pytest.raises(ValueError, match="is optimized for torch.bfloat16 already"):
+            optimize_for_inference(optimized, other)

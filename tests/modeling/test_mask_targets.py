@@ -1,7 +1,11 @@
 import numpy as np
+import pytest
 import torch
 from detectron2.structures import BitMasks, Instances, PolygonMasks
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
+from helpers import random_boxes
 from scnet.modeling.mask_targets import MatchedMasks
 
 INDEX = torch.tensor([2, 0, 2, 1])
@@ -30,3 +34,28 @@ def test_instances_can_hold_and_index_them_without_copying():
     assert len(part) == 2
     assert part.index.tolist() == [2, 2]
     assert part.masks is masks
+
+
+class LargestTensor(TorchDispatchMode):
+    """Notes the bytes of the largest tensor that an operation gives."""
+
+    bytes = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        for x in tree_leaves(result):
+            if isinstance(x, torch.Tensor):
+                self.bytes = max(self.bytes, x.numel() * x.element_size())
+        return result
+
+
+@pytest.mark.parametrize("objects", [1, 8, 9, 50])
+def test_no_more_memory_than_detectron2_in_crowded_images(objects):
+    masks, index = BitMasks(torch.rand(objects, 40, 44) > 0.5), torch.randint(0, objects, (8,))
+    boxes = random_boxes(8, 40, 44)
+    with LargestTensor() as theirs:
+        expected = masks[index].crop_and_resize(boxes, 28)
+    with LargestTensor() as ours:
+        out = MatchedMasks(masks, index).crop_and_resize(boxes, 28)
+    assert torch.equal(out, expected)
+    assert ours.bytes <= theirs.bytes

@@ -105,7 +105,13 @@ def test_flops_rise_with_the_model(report):
 
 def test_what_is_printed_is_what_is_written(report):
     assert report["table"] in report["printed"]
-    for text in ("cpu (", "1 CPU threads", torch.__version__, "64 x 96 (height x width)"):
+    for text in (
+        "cpu (",
+        "1 CPU threads",
+        "TF32 in float32: no, not on a CPU",
+        torch.__version__,
+        "64 x 96 (height x width)",
+    ):
         assert text in report["table"]
     lines = [line for line in report["table"].splitlines() if line.startswith("| ")]
     header, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -124,6 +130,19 @@ def test_flops_count_a_multiply_add_as_two():
     by_hand = 2 * (3 * 3 * 3 * 8 * 6 * 5 + 8 * 6 * 5 * 7)
     for batch_size in (1, 4):
         assert benchmark.count_flops(model, torch.rand(batch_size, 3, 6, 5)) == by_hand
+
+
+@pytest.mark.parametrize("allowed, word", [(True, "yes"), (False, "no")])
+def test_matrix_products_use_tf32_where_convolutions_do(allowed, word):
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("highest" if allowed else "high")
+        with torch.backends.cudnn.flags(allow_tf32=allowed):
+            in_force = benchmark.use_tf32_alike()
+        assert (torch.get_float32_matmul_precision() == "high") == allowed
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert in_force.startswith(f"convolutions {word}, matrix products {word}")
 
 
 @pytest.fixture

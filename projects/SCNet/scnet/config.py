@@ -97,8 +97,8 @@ def add_scnet_config(cfg: CN) -> None:
     _C.MODEL.ALLOW_SURPLUS_WEIGHTS = False
 
     # Evaluation optimizes the model first, see scnet.optimize_for_inference: "float32", or also
-    # computes in "bfloat16" or "float16" (test-time augmentation stays in float32); "" evaluates
-    # the model as it is.
+    # computes in "bfloat16" or "float16", with test-time augmentation, too; "" evaluates the model
+    # as it is.
     _C.MODEL.SCNET.OPTIMIZE_FOR_INFERENCE = ""
 
     # What a training or evaluation does when it meets an image that cannot be read or used:

@@ -41,7 +41,8 @@ of the first config / total of this one; above 1 is faster. Detections: per imag
 of a process that builds the model and runs it once (GPU: what PyTorch allocated there; CPU: its
 resident set). Parameters: millions of weights and biases, frozen ones too. GFLOPs: per image, of
 convolutions and matrix products by their definitions, a multiply-add counted as 2. Limit: seconds
-that these would take at the speed of a large matrix product, which is measured in each round.
+that these would take at the speed of a large matrix product in the precision of the convolutions,
+which is measured in each round.
 Of limit: limit / total; it can exceed 1 with --optimize, which computes some convolutions with
 fewer operations.
 """
@@ -128,6 +129,7 @@ def benchmark(settings: Settings, folder: Optional[str] = None) -> str:
         if folder and Path(folder, name).exists():
             raise FileExistsError(f"'{folder}' has {name} already. Choose another --output.")
     torch.set_num_threads(settings.threads)
+    tf32 = use_tf32_alike() if settings.device == "cuda" else "no, not on a CPU"
     rows = measure(settings)
     height, width = settings.size
     description = {
@@ -138,6 +140,7 @@ def benchmark(settings: Settings, folder: Optional[str] = None) -> str:
         "weights": ", ".join(weights or "random" for weights in settings.weights),
         "rounds": f"{settings.rounds}, and {settings.warmup} before to warm up",
         "optimized": f"yes, {settings.dtype}" if settings.optimize else "no",
+        "TF32 in float32": tf32,
         "date": time.strftime("%Y-%m-%d %H:%M"),
     }
     formats = ("", "g", *[".4f"] * (len(PARTS) + 4), ".0f", ".2f", ".2f", ".2f", ".4f", ".2f")
@@ -149,6 +152,21 @@ def benchmark(settings: Settings, folder: Optional[str] = None) -> str:
             with whole_file(os.path.join(folder, name)) as f:
                 f.write(text + "\n")
     return report
+
+
+def use_tf32_alike() -> str:
+    """Let matrix products use TF32 where convolutions do, and say what is in force.
+
+    On GPUs that have TF32 (Ampere and later) PyTorch uses it for convolutions, but by default not
+    for matrix products. The speed of a matrix product would then be no limit for convolutions.
+    """
+    convolutions = torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high" if convolutions else "highest")
+    products = torch.get_float32_matmul_precision() != "highest"
+    return (
+        f"convolutions {'yes' if convolutions else 'no'}, matrix products "
+        f"{'yes' if products else 'no'}, on a GPU that has it"
+    )
 
 
 def make_model(file: str, weights: str, settings: Settings) -> GeneralizedRCNN:

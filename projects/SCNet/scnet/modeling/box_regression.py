@@ -16,5 +16,7 @@ class ClampedBox2BoxTransform(Box2BoxTransform):
         """See :meth:`Box2BoxTransform.apply_deltas`. (R, 4 k), (R, 4) -> (R, 4 k)."""
         _, _, weight_w, weight_h = self.weights
         limits = [float("-inf")] * 2 + [-self.scale_clamp * weight_w, -self.scale_clamp * weight_h]
-        low = torch.tensor(limits * (deltas.shape[1] // 4), device=deltas.device)
-        return super().apply_deltas(torch.maximum(deltas.float(), low), boxes)
+        # Each number is written by the device itself: it would wait for a copy of the list.
+        low = torch.stack([torch.full((), limit, device=deltas.device) for limit in limits])
+        clamped = torch.maximum(deltas.float().unflatten(1, (-1, 4)), low)
+        return super().apply_deltas(clamped.flatten(1), boxes)

@@ -32,7 +32,8 @@ class Stage(NamedTuple):
             those that are ground truth appended for sampling.
         box_features: (R, D), the output of the box head.
         predictions: logits (R, K + 1), the background last, and deltas (R, 4).
-        refined: per image, the boxes (R_i, 4) that go on to the next stage.
+        refined: per image, the boxes (R_i, 4) for the next stage, which leaves out those without
+            area; in training, appended ground truth has none.
     """
 
     proposals: List[Instances]
@@ -147,7 +148,8 @@ class BoxCascade(CascadeROIHeads):
             predictions = self.box_predictor[k](box_features)
             boxes = self.box_predictor[k].predict_boxes(predictions, proposals)
             if self.training and self.resample:
-                boxes = [b[~p.is_gt] for b, p in zip(boxes, proposals)]
+                # Boxes without area do not go on. To select the others here, the host would wait.
+                boxes = [b.masked_fill(p.is_gt[:, None], 0) for b, p in zip(boxes, proposals)]
             stages.append(Stage(proposals, box_features, predictions, boxes))
         return stages
 
@@ -198,7 +200,7 @@ class BoxCascade(CascadeROIHeads):
         else:
             per_stage = [predictor.predict_probs(s.predictions, s.proposals) for s in stages]
             scores = [torch.stack(per_image).float().mean(dim=0) for per_image in zip(*per_stage)]
-        return predictor.predict_boxes(last.predictions, last.proposals), scores
+        return last.refined, scores
 
     def box_inference(self, stages: List[Stage]) -> List[Instances]:
         """The detections.

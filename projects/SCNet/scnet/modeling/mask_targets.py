@@ -43,6 +43,9 @@ class MatchedMasks:
         """
         if isinstance(self.masks, PolygonMasks):
             return self.masks[self.index].crop_and_resize(boxes, mask_size)
-        rois = torch.cat([self.index[:, None].to(boxes), boxes], dim=1)
+        masks, index = self.masks.tensor, self.index
+        if len(masks) > len(index):  # a crowded image: the masks of these RoIs are fewer
+            masks, index = masks[index], torch.arange(len(index), device=index.device)
+        rois = torch.cat([index[:, None].to(boxes), boxes], dim=1)
         crop = ROIAlign((mask_size, mask_size), 1.0, 0, aligned=True)
-        return crop(self.masks.tensor[:, None].float(), rois)[:, 0] >= 0.5
+        return crop(masks[:, None].float(), rois)[:, 0] >= 0.5

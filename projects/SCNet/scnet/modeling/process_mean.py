@@ -23,7 +23,9 @@ def mean_over_processes(count: Union[float, Tensor], device: torch.device) -> Te
     Returns:
         a scalar, at least 1, so that a sum over no samples can be divided by it.
     """
-    mean = torch.as_tensor(count, dtype=torch.float32, device=device).clone()
+    if not isinstance(count, Tensor):  # written by the device itself, which does not wait for it
+        count = torch.full((), count, device=device)
+    mean = count.to(device, torch.float32, copy=True)
     if comm.get_world_size() > 1:
         torch.distributed.all_reduce(mean)
         mean /= comm.get_world_size()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .build import build_context_pooler, build_mask_branch
 from .cascade import BoxCascade, Stage
-from .context_pooler import ContextPooler
+from .context_pooler import ContextPooler, pooling_maps
 from .mask_branch import MaskBranch
 from .required_keys import require_keys
 
@@ -66,6 +66,7 @@ class SCNetROIHeads(BoxCascade):
         targets: Optional[List[Instances]] = None,
     ) -> Tuple[List[Instances], Dict[str, Tensor]]:
         """See :meth:`detectron2.modeling.ROIHeads.forward`."""
+        features = pooling_maps(features)
         stages = self.run_cascade(features, proposals, targets)
         if not self.training:
             detections = self.box_inference(stages)

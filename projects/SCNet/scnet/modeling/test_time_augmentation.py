@@ -15,6 +15,8 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torchvision.ops import nms
 
+from .context_pooler import pooling_maps
+
 
 class MultiScaleFlip:
     """Detectron2's ``DatasetMapperTTA``, with a limit of the long side per scale."""
@@ -112,7 +114,7 @@ class SCNetWithTTA(GeneralizedRCNNWithTTA):
         images = self.model.preprocess_image([x])
         features, _ = self.model.add_context(self.model.backbone(images.tensor))
         [proposals], _ = self.model.proposal_generator(images, features, None)
-        return features, proposals
+        return pooling_maps(features), proposals
 
     def _merge_proposals(
         self, proposals: Sequence[Instances], transforms: Sequence[TransformList]
