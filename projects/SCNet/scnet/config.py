@@ -153,8 +153,8 @@ def add_scnet_config(cfg: CN) -> None:
 def get_cfg() -> SafeCfgNode:
     """Detectron2's default config with SCNet's keys.
 
-    ``MODEL.DEVICE`` is "cuda" where PyTorch sees a GPU and "cpu" where it does not. Files that are
-    merged into it are read as data, see :class:`SafeCfgNode`.
+    ``MODEL.DEVICE`` is "cuda" where PyTorch sees a GPU and "cpu" where it does not; no file changes
+    it. Files that are merged into it are read as data, see :class:`SafeCfgNode`.
     """
     cfg = SafeCfgNode(get_detectron2_cfg())
     add_scnet_config(cfg)

@@ -26,6 +26,7 @@ from ..data.datasets.catalog import set_reading, thing_classes
 from ..data.datasets.class_names import check_num_classes
 from ..data.train_loader import TrainLoader
 from ..data.workers import outlive_signals
+from ..device_name import device_name
 from ..modeling.class_metadata import make_metadata
 from ..modeling.test_time_augmentation import SCNetWithTTA
 from ..seeding import BUILD, seed_for
@@ -92,6 +93,7 @@ class Trainer(DefaultTrainer):
         seed_for(seed, BUILD)
 
         self.trained = self.build_model(cfg)
+        logger.info(f"The model is on {device_name(next(self.trained.parameters()).device)}.")
         optimizer = self.build_optimizer(cfg, self.trained)
         loader = self.build_train_loader(cfg)
         device_ids = None if cfg.MODEL.DEVICE == "cpu" else [comm.get_local_rank()]
