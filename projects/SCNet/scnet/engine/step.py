@@ -83,7 +83,7 @@ class StepTrainer(SimpleTrainer):
         """
         assert self.model.training, "The model was changed to evaluation mode."
         start = time.perf_counter()
-        batches = [self._on_device(next(self._data_loader_iter)) for _ in range(self.parts)]
+        batches = [next(self._data_loader_iter) for _ in range(self.parts)]
         data_time = time.perf_counter() - start
         self.last_batch = batches[-1]
         self.done.clear()
@@ -107,10 +107,8 @@ class StepTrainer(SimpleTrainer):
                     total: Tensor = sum(losses.values())  # type: ignore[assignment]
                     self.grad_scaler.scale(total / self.parts).backward()
         self.after_backward()
-        if self.grad_scaler.is_enabled():
-            self.grad_scaler.unscale_(
-                self.optimizer
-            )  # a fused optimizer would do it after clipping
+        # Before the gradients are clipped, which a fused optimizer would unscale after it.
+        self.grad_scaler.unscale_(self.optimizer)
         self.grad_scaler.step(self.optimizer)
         self.grad_scaler.update()
 
@@ -129,7 +127,7 @@ class StepTrainer(SimpleTrainer):
         try:
             mixed = self.precision is not None
             with torch.autocast(self.device.type, self.precision, enabled=mixed):
-                return self.model(batch)
+                return self.model(self._on_device(batch))
         except FloatingPointError as error:  # the other processes have to know first
             if not self.failure:
                 self.failure = describe_failure(str(error), batch, self.iter)
