@@ -22,6 +22,32 @@ def test_device_follows_the_machine():
     assert ("cuda" if torch.cuda.is_available() else "cpu") == get_cfg().MODEL.DEVICE
 
 
+@pytest.mark.parametrize("here, there", [("cpu", "cuda"), ("cuda", "cpu")])
+def test_no_file_chooses_the_device(monkeypatch, tmp_path, caplog, here, there):
+    """A model trained on a GPU runs on a machine without one, and the other way round."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: here == "cuda")
+    base, saved = tmp_path / "base.yaml", tmp_path / "config.yaml"
+    base.write_text(f"MODEL:\n  DEVICE: {there}\n")  # as older runs have it in their config.yaml
+    saved.write_text("_BASE_: base.yaml\n")
+    assert here == read_cfg(saved).MODEL.DEVICE
+    assert f"MODEL.DEVICE '{there}' in '{saved}' is not used" in caplog.text
+    assert f"here it is '{here}'" in caplog.text
+    assert read_cfg(saved, ["MODEL.DEVICE", "cuda:1"]).MODEL.DEVICE == "cuda:1"
+    cfg = get_cfg()
+    cfg.MODEL.DEVICE = "mps"
+    cfg.merge_from_file(saved)
+    assert cfg.MODEL.DEVICE == "mps"
+
+
+def test_a_saved_config_has_no_device(tmp_path, caplog):
+    cfg = read_cfg(QUICK_START, ["MODEL.DEVICE", "cuda:1"])
+    cfg.freeze()
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    assert cfg.MODEL.DEVICE == "cuda:1"
+    assert get_cfg().MODEL.DEVICE == read_cfg(tmp_path / "config.yaml").MODEL.DEVICE
+    assert not caplog.text
+
+
 def test_leaf_configs_are_short_and_stay_in_the_project():
     for path in CONFIG_DIR.rglob("*.yaml"):
         lines = [x for x in path.read_text().splitlines() if x.strip() and not x.startswith("#")]

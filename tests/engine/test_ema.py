@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from operations import Operations
 from scnet.engine.hooks.ema import ExponentialMovingAverage
 
 
@@ -30,6 +31,18 @@ def test_against_a_slow_reference(decay):
     for name, value in ema.averaged.named_parameters():
         assert torch.allclose(value, expected[name], atol=1e-6), name
     assert torch.equal(ema.averaged[1].running_mean, model[1].running_mean)
+
+
+def test_a_step_takes_as_many_calls_for_many_layers_as_for_few():
+    def count(layers):
+        model = nn.Sequential(*(nn.BatchNorm1d(3) for _ in range(layers)))
+        ema = ExponentialMovingAverage(model, 0.9)
+        ema.trainer = SimpleNamespace(iter=0)
+        with Operations() as operations:
+            ema.after_step()
+        return operations.count
+
+    assert count(2) == count(20)
 
 
 def test_a_decay_that_is_none():

@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import sys
+from contextlib import nullcontext
 
 import pytest
 
@@ -11,7 +12,8 @@ from scnet import get_config_file
 from scnet.config import read_cfg
 from scnet.data.own_data import ARGUMENTS
 from scnet.engine import setup
-from scnet.engine.output_dir import prepare_output_dir, save_config
+from scnet.engine.output_dir import check_former_config, prepare_output_dir, save_config
+from scnet.engine.start_checks import check_device_of_processes
 
 
 @pytest.fixture
@@ -275,6 +277,38 @@ def test_killed_while_the_config_is_written(args, finished_run, within):
         texts = {path.name: path.read_text() for path in finished_run.glob("config.yaml*")}
         assert texts == {"config.yaml": cfg.dump(), "config.yaml.1": before}, moment
     assert True in deaths and not deaths[-1]  # the last moment is later than all operations
+
+
+@pytest.mark.parametrize("line", ["", "  DEVICE: cpu\n", "  DEVICE: cuda\n"])
+def test_another_device_is_no_change_of_a_run(args, finished_run, monkeypatch, line):
+    """Whether or not its config.yaml has one, as those of older versions have."""
+    config = finished_run / "config.yaml"
+    config.write_text(config.read_text().replace("MODEL:\n", f"MODEL:\n{line}", 1))
+    cfg = setup(args(resume=True)).clone()
+    cfg.defrost()
+    for device in ("cpu", "cuda", "mps"):
+        cfg.MODEL.DEVICE = device
+        assert check_former_config(cfg) == []
+
+
+@pytest.mark.parametrize(
+    "device, backend, words",
+    [
+        ("cuda:1", "nccl", "'cuda:1' is one device for 2 processes"),
+        ("cpu", "nccl", "'cpu', but .* by NCCL.* CUDA_VISIBLE_DEVICES=''"),
+        ("cpu", "gloo", None),
+        ("cuda", "nccl", None),
+    ],
+)
+def test_devices_of_several_processes(args, monkeypatch, device, backend, words):
+    cfg = setup(args()).clone()
+    cfg.defrost()
+    cfg.MODEL.DEVICE = device
+    check_device_of_processes(cfg)  # one process takes any
+    monkeypatch.setattr("detectron2.utils.comm.get_world_size", lambda: 2)
+    monkeypatch.setattr("torch.distributed.get_backend", lambda: backend)
+    with pytest.raises(ValueError, match=words) if words else nullcontext():
+        check_device_of_processes(cfg)
 
 
 @pytest.mark.parametrize("eval_only", [False, True])

@@ -50,7 +50,7 @@ def test_parts_are_averaged():
 
 
 def test_mixed_precision_on_the_cpu_is_bfloat16_with_single_precision_weights():
-    model, _ = step(BATCHES, mixed_precision=True)
+    model, _ = step(BATCHES, precision=torch.bfloat16)
     assert model.dtypes == [torch.bfloat16] and model.layer.weight.dtype == torch.float32
     exact, _ = step(BATCHES)
     assert torch.allclose(model.layer.weight, exact.layer.weight, rtol=2e-2)

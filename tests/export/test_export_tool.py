@@ -117,6 +117,12 @@ def test_mistakes_are_named(run_tool, tmp_path, output, args, message):
     assert not list(tmp_path.iterdir())
 
 
+def test_another_device_than_the_cpu_is_refused(run_tool, tmp_path):
+    args = ("--format", "onnx", "--output", tmp_path / "model.onnx")
+    with pytest.raises(SystemExit, match="exported on the CPU, so MODEL.DEVICE cannot be cuda"):
+        run_tool(*args, opts=["MODEL.DEVICE", "cuda"])
+
+
 def test_augmentation_at_test_time_is_refused(run_tool, tmp_path):
     """Rather than left out without a word."""
     args = ("--format", "onnx", "--output", tmp_path / "model.onnx")

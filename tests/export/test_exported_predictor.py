@@ -36,3 +36,9 @@ def test_same_detections(make_detector, tiny_cfg, tmp_path, name, ending):
         assert not deviation.is_large(), deviation
     swapped = [image[:, :, ::-1] for image in images]
     assert compare(exported(swapped[0]), plain(images[0])).is_large()
+
+
+@pytest.mark.parametrize("ending", [".ts", ".onnx"])
+def test_the_device_of_a_file_cannot_be_chosen(tmp_path, ending):
+    with pytest.raises(ValueError, match=f"'cuda' cannot be chosen for .*model{ending}"):
+        Predictor(str(tmp_path / f"model{ending}"), device="cuda")

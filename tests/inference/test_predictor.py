@@ -1,4 +1,5 @@
 from itertools import islice
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -88,6 +89,34 @@ def test_threshold_and_classes(weights, images):
     chosen = everything.pred_classes.unique()[:2].tolist()
     found = Predictor(weights, classes=[NAMES[c] for c in chosen])(images[0])
     assert_same(found, everything[torch.isin(everything.pred_classes, torch.tensor(chosen))])
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("given, expected", [(None, None), ("cpu", "cpu"), ("cuda:0", "cuda:0")])
+def test_the_device_is_that_of_the_machine_or_given(weights, monkeypatch, gpu, given, expected):
+    """Not that of the training, which an older config.yaml has."""
+    asked = []
+
+    def load(cfg, _):
+        asked.append(cfg.MODEL.DEVICE)
+        raise ValueError("enough")
+
+    config = Path(weights).parent / "config.yaml"
+    trained_on = "cpu" if gpu else "cuda"
+    config.write_text(config.read_text().replace("MODEL:", f"MODEL:\n  DEVICE: {trained_on}", 1))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr("scnet.inference.pytorch_backend.load_model", load)
+    more = {} if given is None else {"device": given}
+    with pytest.raises(ValueError, match="enough"):
+        Predictor(weights, **more)
+    assert asked == [expected or ("cuda" if gpu else "cpu")]
+
+
+def test_a_device_that_is_not_there_is_one_sentence(weights, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError, match="'cuda', but no GPU is available to PyTorch"):
+        Predictor(weights, device="cuda")
+    assert str(Predictor(weights, device="cpu").backend.device) == "cpu"
 
 
 def test_names_come_with_the_weights(weights):

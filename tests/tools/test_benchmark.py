@@ -258,6 +258,10 @@ def test_weights_are_loaded(run, tiny_cfg, make_model, tmp_path):
         (["--config-file", CONFIG, "--weights", "a", "b"], "2 files for 1 configs. Give one"),
         (["--config-file", CONFIG, "--size", "0", "96"], "--size .* must be 1 or more"),
         (["--config-file", CONFIG, "--rounds", "0"], "must be 1 or more"),
+        (
+            ["--config-file", CONFIG, "--device", "cpu", "--opts", "MODEL.DEVICE", "cuda"],
+            "MODEL.DEVICE cuda, but --device is cpu",
+        ),
         (["--config-file", CONFIG, "--input", "nowhere.png"], "nowhere.png"),
         (["--config-file", CONFIG, "--input", CONFIG], "quickstart.yaml"),
         (["--config-file", CONFIG, "--output", "{folder}"], "benchmark.md already. Choose another"),

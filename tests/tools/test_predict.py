@@ -17,6 +17,7 @@ from scnet.inference.coco_results import CocoResults
 def test_a_folder_gives_a_picture_per_image(predict, images, tmp_path):
     output = predict("--input", images)
     assert "2/2" in output  # the progress bar
+    assert "Device: cpu\n" in output
     for name, image in {"a.png": "a.png", "sub/b.png": "sub/b.jpg"}.items():
         picture, original = (
             cv2.imread(str(tmp_path / "out" / name)),

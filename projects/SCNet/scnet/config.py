@@ -115,6 +115,17 @@ def add_scnet_config(cfg: CN) -> None:
     # "SGD" (the paper, Sec. 5.1) or "AdamW", which needs fewer steps when nothing is pretrained.
     _C.SOLVER.OPTIMIZER = "SGD"
 
+    # One call changes all parameters, where PyTorch can (SGD and AdamW on GPUs and CPUs).
+    _C.SOLVER.FUSED = False
+    # Of mixed precision (SOLVER.AMP.ENABLED): "float16", with a scaled loss, on GPUs only; or
+    # "bfloat16", which has the range of float32. "" is float16 on a GPU and bfloat16 on the CPU.
+    _C.SOLVER.AMP.DTYPE = ""
+    # Single precision on NVIDIA's GPUs since Ampere: True rounds to TF32 in convolutions and matrix
+    # products, False in neither. None is PyTorch's choice: in convolutions only.
+    _C.SOLVER.TF32 = None
+    # The layout of images and weights in memory that the tensor cores of GPUs are made for.
+    _C.SOLVER.CHANNELS_LAST = False
+
     # A step's IMS_PER_BATCH images are taken in so many parts per process, one after the other.
     # Their gradients are averaged; so a large batch fits into little memory.
     _C.SOLVER.GRADIENT_ACCUMULATION = 1
@@ -123,6 +134,9 @@ def add_scnet_config(cfg: CN) -> None:
     _C.SOLVER.EMA = CN()
     _C.SOLVER.EMA.ENABLED = False
     _C.SOLVER.EMA.DECAY = 0.999
+
+    # Where there is a GPU, batches lie in memory that it can copy from while it computes.
+    _C.DATALOADER.PIN_MEMORY = True
 
     # The weights with the best value of this metric are kept as model_best.pth. "" is "segm/AP"
     # (without masks "bbox/AP") of the first of DATASETS.TEST.
@@ -160,8 +174,8 @@ def add_scnet_config(cfg: CN) -> None:
 def get_cfg() -> SafeCfgNode:
     """Detectron2's default config with SCNet's keys.
 
-    ``MODEL.DEVICE`` is "cuda" where PyTorch sees a GPU and "cpu" where it does not. Files that are
-    merged into it are read as data, see :class:`SafeCfgNode`.
+    ``MODEL.DEVICE`` is "cuda" where PyTorch sees a GPU and "cpu" where it does not; no file changes
+    it. Files that are merged into it are read as data, see :class:`SafeCfgNode`.
     """
     cfg = SafeCfgNode(get_detectron2_cfg())
     add_scnet_config(cfg)

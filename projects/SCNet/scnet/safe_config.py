@@ -1,5 +1,9 @@
-"""A config that reads files as data: a file cannot run code, fetch others, or grant trust."""
+"""A config that reads files as data: a file cannot run code, fetch others, or grant trust.
 
+Nor can it choose the device, which is a property of the machine and not of a training.
+"""
+
+import logging
 import os
 from typing import IO, Any, Dict, Union
 
@@ -7,6 +11,8 @@ import yaml
 from detectron2.config import CfgNode
 
 from .config_mistakes import reason
+
+logger = logging.getLogger(__name__)
 
 # What fvcore and yacs raise for keys that do not exist, values that are no values, and bases that
 # are no names.
@@ -67,7 +73,7 @@ class SafeCfgNode(CfgNode):
     def merge_from_file(
         self, cfg_filename: Union[str, os.PathLike], allow_unsafe: bool = False
     ) -> None:
-        """Take the values of a yaml file; see Detectron2's.
+        """Take the values of a yaml file, but for MODEL.DEVICE; see Detectron2's.
 
         Args:
             cfg_filename: of the file.
@@ -79,6 +85,7 @@ class SafeCfgNode(CfgNode):
                 other as ``_BASE_`` in a circle, or MODEL.TRUST_WEIGHTS is True.
         """
         filename, trusted = os.fspath(cfg_filename), self.MODEL.TRUST_WEIGHTS
+        device = self.MODEL.DEVICE
         check_is_file(filename)
         try:
             super().merge_from_file(filename)
@@ -88,6 +95,13 @@ class SafeCfgNode(CfgNode):
             raise ValueError(
                 f"The config '{filename}' cannot be used: {reason(self, error)}."
             ) from error
+        if device != self.MODEL.DEVICE:
+            logger.warning(
+                f"MODEL.DEVICE '{self.MODEL.DEVICE}' in '{filename}' is not used: the device is a "
+                f"property of the machine, and here it is '{device}'. To choose another, add "
+                "MODEL.DEVICE to the command."
+            )
+            self.MODEL.DEVICE = device
         if self.MODEL.TRUST_WEIGHTS and not trusted:
             self.MODEL.TRUST_WEIGHTS = False
             raise ValueError(
@@ -97,9 +111,10 @@ class SafeCfgNode(CfgNode):
             )
 
     def dump(self, *args, **kwargs) -> str:
-        """Write the config as yaml, but for the trust, which no file can grant."""
+        """Write the config as yaml, but for the trust and the device, which no file decides."""
         plain = CfgNode(self)
         plain.MODEL.TRUST_WEIGHTS = False
+        del plain.MODEL["DEVICE"]
         return plain.dump(*args, **kwargs)
 
 

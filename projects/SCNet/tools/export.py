@@ -78,6 +78,11 @@ def export(args: Namespace) -> None:
             "False."
         )
     register_datasets(cfg, must_exist=False)
+    if "MODEL.DEVICE" in args.opts and cfg.MODEL.DEVICE != "cpu":
+        raise ValueError(
+            f"Models are exported on the CPU, so MODEL.DEVICE cannot be {cfg.MODEL.DEVICE}. Leave "
+            "it out: the file does not depend on it."
+        )
     cfg.MODEL.DEVICE = "cpu"
     image = None
     if args.image:

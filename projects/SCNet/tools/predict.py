@@ -131,8 +131,12 @@ def main() -> None:
     json_threshold = args.json_threshold or 0.0
     with mistakes_in_one_line():
         refuse_unused(args)
+        lowest = min(threshold, json_threshold) if args.json else threshold
+        predictor = make_predictor(args, lowest)
+        if hasattr(predictor.backend, "device"):
+            print_line(f"Device: {predictor.backend.device}")
         outcome = predict_files(
-            make_predictor(args, min(threshold, json_threshold) if args.json else threshold),
+            predictor,
             args.input,
             pictures=args.output,
             results=args.json,

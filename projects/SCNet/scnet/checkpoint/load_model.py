@@ -1,5 +1,6 @@
 """Building a trained model from its config and its weights."""
 
+import logging
 from typing import Optional
 
 from detectron2.config import CfgNode
@@ -7,7 +8,10 @@ from detectron2.modeling import build_model
 from torch import nn
 
 from ..config_mistakes import check_device
+from ..device_name import device_name
 from .checkpointer import SCNetCheckpointer
+
+logger = logging.getLogger(__name__)
 
 
 def load_model(cfg: CfgNode, weights: Optional[str] = None) -> nn.Module:
@@ -30,6 +34,7 @@ def load_model(cfg: CfgNode, weights: Optional[str] = None) -> nn.Module:
         raise ValueError("No weights. Add MODEL.WEIGHTS path/to/model.pth to the command.")
     check_device(cfg)
     model = build_model(cfg).eval()
+    logger.info(f"The model is on {device_name(next(model.parameters()).device)}.")
     SCNetCheckpointer(
         model, trusted=cfg.MODEL.TRUST_WEIGHTS, allow_surplus=cfg.MODEL.ALLOW_SURPLUS_WEIGHTS
     ).load(weights)

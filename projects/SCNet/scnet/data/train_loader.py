@@ -107,6 +107,7 @@ class TrainLoader:
             num_workers=cfg.DATALOADER.NUM_WORKERS,
             collate_fn=trivial_batch_collator,
             worker_init_fn=outlive_signals,
+            pin_memory=cfg.DATALOADER.PIN_MEMORY and cfg.MODEL.DEVICE.startswith("cuda"),
         )
 
 

@@ -14,6 +14,7 @@ from detectron2.engine import launch as spawn
 from detectron2.engine.launch import DEFAULT_TIMEOUT
 from detectron2.utils import comm
 from torch import distributed
+from torch.distributed.rendezvous import rendezvous
 from torch.multiprocessing import ProcessExitedException
 
 
@@ -52,11 +53,26 @@ def launch(main: Callable[[Namespace], object], args: Namespace) -> None:
 
 
 def join_torchrun() -> None:
-    """Join the other processes that torchrun has started, as Detectron2's ``launch`` does."""
+    """Join the other processes that torchrun has started, as Detectron2's ``launch`` does.
+
+    After a restart (``--max-restarts``) torchrun's store still has the addresses of the processes
+    that are gone. On one machine the number of the attempt keeps them apart; several machines may
+    count their restarts differently.
+    """
     on_gpus = torch.cuda.is_available()
     if on_gpus:
         torch.cuda.set_device(torchrun("LOCAL_RANK"))
-    distributed.init_process_group("nccl" if on_gpus else "gloo", timeout=DEFAULT_TIMEOUT)
+    store, rank, processes = next(rendezvous("env://", timeout=DEFAULT_TIMEOUT))
+    if torchrun("GROUP_WORLD_SIZE") == 1:
+        attempt = torchrun("TORCHELASTIC_RESTART_COUNT")
+        store = distributed.PrefixStore(f"attempt{attempt}", store)
+    distributed.init_process_group(
+        "nccl" if on_gpus else "gloo",
+        store=store,
+        rank=rank,
+        world_size=processes,
+        timeout=DEFAULT_TIMEOUT,
+    )
     comm.create_local_process_group(torchrun("LOCAL_WORLD_SIZE"))
     comm.synchronize()
 

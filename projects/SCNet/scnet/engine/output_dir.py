@@ -38,7 +38,6 @@ MUST_STAY = ("MODEL.", "SOLVER.OPTIMIZER", "SOLVER.EMA.ENABLED")
 # ... but for these.
 MAY_CHANGE = (
     "MODEL.ALLOW_SURPLUS_WEIGHTS",
-    "MODEL.DEVICE",
     "MODEL.WEIGHTS",
     "MODEL.TRUST_WEIGHTS",
     "MODEL.SCNET.ACTIVATION_CHECKPOINTING",
@@ -95,7 +94,7 @@ def check_former_config(cfg: CfgNode) -> List[str]:
 
     Returns:
         "KEY old -> new" for each key that has another value now. The seed is left out: the trainer
-        knows which one is in force.
+        knows which one is in force. So is the device, which config.yaml does not have.
 
     Raises:
         FileExistsError: the run has another model or another optimizer.
@@ -105,6 +104,7 @@ def check_former_config(cfg: CfgNode) -> List[str]:
     if not config.exists():
         return [f"The run has no {CONFIG}, so what changes is not known."]
     changes = changed_keys(read_cfg(config), cfg)
+    changes.pop("MODEL.DEVICE", None)
     refused = [key for key in changes if key.startswith(MUST_STAY) and key not in MAY_CHANGE]
     if refused:
         raise FileExistsError(

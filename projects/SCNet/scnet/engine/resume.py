@@ -11,7 +11,8 @@ logger = logging.getLogger(__name__)
 
 # How hyper-parameters of PyTorch's optimizers are called in the log.
 NAMES = {"initial_lr": "learning rate", "weight_decay": "weight decay"}
-NO_HYPERPARAMETERS = ("params", "param_names", "lr")  # the last changes with the iterations
+# The learning rate changes with the iterations; the last two are ways to compute the same.
+NO_HYPERPARAMETERS = ("params", "param_names", "lr", "foreach", "fused")
 
 
 def name_parameters(optimizer: Optimizer, model: nn.Module) -> None:

@@ -23,7 +23,7 @@ from ..data.own_data import data_opts, register_datasets
 from ..overwrite import refuse_links
 from .distributed import share_threads
 from .output_dir import WRITTEN_BY_NAME, prepare_output_dir, save_config
-from .start_checks import check_cfg, check_evaluator_types
+from .start_checks import check_cfg, check_device_of_processes, check_evaluator_types
 
 logger = logging.getLogger(__name__)
 
@@ -41,13 +41,15 @@ def setup(args: Namespace) -> CfgNode:
         FileExistsError: a file that is written in OUTPUT_DIR is a link; OUTPUT_DIR holds a run, and
             neither ``--resume`` nor ``--eval-only`` was given; ``--resume`` would go on with
             another model or optimizer than the run's; or a ``config.yaml`` of the user is there.
-        ValueError: see :func:`read_cfg`, :func:`check_device`, :func:`configure_data`,
-            :func:`check_cfg`, :func:`check_evaluator_types` and :func:`skips_broken_images`.
+        ValueError: see :func:`read_cfg`, :func:`check_device`, :func:`check_device_of_processes`,
+            :func:`configure_data`, :func:`check_cfg`, :func:`check_evaluator_types` and
+            :func:`skips_broken_images`.
         FileNotFoundError: a data set's json or images are missing.
         OSError: OUTPUT_DIR cannot be written to.
     """
     cfg = read_cfg(args.config_file, [*data_opts(args), *args.opts])
     check_device(cfg)
+    check_device_of_processes(cfg)
     decisions = configure_data(cfg, args.opts[::2], args.eval_only)
     changes: List[str] = []
     check_evaluator_types(cfg)

@@ -1,7 +1,9 @@
 """What is refused at the start, because it would show up late or never."""
 
+import torch
 from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
+from detectron2.utils import comm
 
 from ..data.datasets.catalog import current_classes
 from ..data.once_per_machine import once_per_machine
@@ -42,6 +44,28 @@ def check_cfg(cfg: CfgNode) -> None:
         )
     if cfg.TEST.BEST_METRIC and cfg.DATASETS.TEST:
         check_best_metric(cfg)
+
+
+def check_device_of_processes(cfg: CfgNode) -> None:
+    """Refuse a device that several processes cannot share.
+
+    Raises:
+        ValueError: MODEL.DEVICE is one GPU of several; or it is the CPU, but the processes use
+            NCCL, as Detectron2 and torchrun choose where there are GPUs.
+    """
+    if comm.get_world_size() == 1:
+        return
+    if torch.device(cfg.MODEL.DEVICE).index is not None:
+        raise ValueError(
+            f"MODEL.DEVICE '{cfg.MODEL.DEVICE}' is one device for {comm.get_world_size()} "
+            "processes. Leave it out: each process has a GPU of its own."
+        )
+    if cfg.MODEL.DEVICE == "cpu" and torch.distributed.get_backend() == "nccl":
+        raise ValueError(
+            "MODEL.DEVICE is 'cpu', but the processes exchange their gradients by NCCL, which "
+            "cannot do it without GPUs. Hide the GPUs from them: set CUDA_VISIBLE_DEVICES='' "
+            "before the command."
+        )
 
 
 def check_best_metric(cfg: CfgNode) -> None:

@@ -13,8 +13,6 @@ from detectron2.data import build_detection_test_loader
 from detectron2.engine import DefaultTrainer, TrainerBase, create_ddp_model, hooks
 from detectron2.evaluation import DatasetEvaluator
 from detectron2.modeling import GeneralizedRCNN
-from detectron2.solver import get_default_optimizer_params
-from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
@@ -29,6 +27,7 @@ from ..data.datasets.class_names import check_num_classes
 from ..data.datasets.loading import load_once_per_machine
 from ..data.train_loader import TrainLoader
 from ..data.workers import outlive_signals
+from ..device_name import device_name
 from ..modeling.class_metadata import make_metadata
 from ..modeling.test_time_augmentation import SCNetWithTTA
 from ..overwrite import refuse_links
@@ -44,7 +43,9 @@ from .hooks.peak_memory import PeakMemory
 from .hooks.stop import StopOnSignal, StopTraining
 from .hooks.training_pictures import TrainingPictures
 from .json_lines import drop_half_line
+from .optimizer import build_optimizer
 from .output_dir import CONFIG, WRITTEN_BY_NAME, make_folder, refuse_to_overwrite
+from .precision import mixed_precision_type, set_tf32
 from .provenance import save_record
 from .resume import name_parameters
 from .run_lock import lock_run, unlock_run
@@ -93,20 +94,38 @@ class Trainer(DefaultTrainer):
             drop_half_line(os.path.join(cfg.OUTPUT_DIR, "metrics.json"))
         written, cfg = cfg, self.auto_scale_workers(cfg, comm.get_world_size())
         self.cfg = cfg
+        if not comm.is_main_process():
+            # Only the main process has writers: elsewhere pictures would be made and kept for ever.
+            self.cfg = cfg = cfg.clone()
+            cfg.defrost()
+            cfg.VIS_PERIOD = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
         seed_for(seed, BUILD)
 
+        set_tf32(cfg.SOLVER.TF32)
         self.trained = self.build_model(cfg)
+        if cfg.SOLVER.CHANNELS_LAST:
+            self.trained.to(memory_format=torch.channels_last)
+        logger.info(f"The model is on {device_name(next(self.trained.parameters()).device)}.")
         optimizer = self.build_optimizer(cfg, self.trained)
         loader = self.build_train_loader(cfg)
+        precision = None
+        if cfg.SOLVER.AMP.ENABLED:
+            precision = mixed_precision_type(cfg.SOLVER.AMP.DTYPE, self.trained.device.type)
+            logger.info(f"Mixed precision: {precision}.")
         device_ids = None if cfg.MODEL.DEVICE == "cpu" else [comm.get_local_rank()]
         self._trainer = StepTrainer(
-            create_ddp_model(self.trained, broadcast_buffers=False, device_ids=device_ids),
+            create_ddp_model(
+                self.trained,
+                broadcast_buffers=False,
+                device_ids=device_ids,
+                gradient_as_bucket_view=True,  # no second copy of the gradients
+            ),
             loader,
             optimizer,
             parts=cfg.SOLVER.GRADIENT_ACCUMULATION,
-            mixed_precision=cfg.SOLVER.AMP.ENABLED,
+            precision=precision,
             seed=seed,
         )
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
@@ -142,7 +161,7 @@ class Trainer(DefaultTrainer):
             patience=cfg.TEST.PATIENCE,
         )
         # A signal is looked at when the checkpoint of the step is there, before an evaluation.
-        others.insert(at, StopOnSignal(self.checkpointer))
+        others.insert(at, StopOnSignal(self.checkpointer, self._trainer))
         others.insert(at, WatchBrokenImages(self.checkpointer, self._trainer, self.data_loader))
         if cfg.VIS_PERIOD > 0:
             others.insert(0, TrainingPictures(self.trained, self._trainer, cfg.VIS_PERIOD))
@@ -151,10 +170,9 @@ class Trainer(DefaultTrainer):
         return [timer, self.ema, PeakMemory(), *others]
 
     def run_step(self) -> None:
-        """Train one step, and load the images of the next: a GPU still computes meanwhile."""
+        """Train one step, and load the images of the next, if there is one."""
+        self._trainer.load_ahead = self.iter + 1 < self.max_iter
         super().run_step()
-        if self.iter + 1 < self.max_iter:
-            self._trainer.load()
 
     def _evaluate(self) -> Dict:
         self._last_eval_results = self.test(self.cfg, self.result)
@@ -256,28 +274,8 @@ class Trainer(DefaultTrainer):
 
     @classmethod
     def build_optimizer(cls, cfg, model):
-        """Build Detectron2's SGD, or AdamW with the same settings per parameter.
-
-        Raises:
-            ValueError: ``SOLVER.OPTIMIZER`` is neither.
-        """
-        if cfg.SOLVER.OPTIMIZER == "SGD":
-            optimizer = super().build_optimizer(cfg, model)
-        elif cfg.SOLVER.OPTIMIZER == "AdamW":
-            params = get_default_optimizer_params(
-                model,
-                base_lr=cfg.SOLVER.BASE_LR,
-                weight_decay=cfg.SOLVER.WEIGHT_DECAY,
-                weight_decay_norm=cfg.SOLVER.WEIGHT_DECAY_NORM,
-                bias_lr_factor=cfg.SOLVER.BIAS_LR_FACTOR,
-                weight_decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
-            )
-            kind = maybe_add_gradient_clipping(cfg, torch.optim.AdamW)
-            optimizer = kind(params, lr=cfg.SOLVER.BASE_LR)
-        else:
-            raise ValueError(
-                f"SOLVER.OPTIMIZER must be 'SGD' or 'AdamW', not '{cfg.SOLVER.OPTIMIZER}'."
-            )
+        """Build SGD or AdamW; see :func:`scnet.engine.optimizer.build_optimizer`."""
+        optimizer = build_optimizer(cfg, model)
         name_parameters(optimizer, model)
         return optimizer
 

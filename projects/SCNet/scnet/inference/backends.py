@@ -15,6 +15,7 @@ class Backend(Protocol):
     Attributes:
         names: of the classes.
         max_pixels: that an image file may have, INPUT.MAX_PIXELS.
+        device: that PyTorch computes on; not there where PyTorch does not compute.
     """
 
     names: List[str]
@@ -36,7 +37,7 @@ class Backend(Protocol):
 
 
 # By the ending of the weights file: makes a backend from weights, config (None if none is given)
-# and the score below which detections need not be returned; and trusted=True, if the user says so.
+# and the score below which detections need not be returned; trusted=True and device, if given.
 # Other endings, and names such as "scnet://R_50_FPN_20e", are PyTorch's.
 BACKENDS: Dict[str, Callable[..., Backend]] = {
     ".pth": PyTorchBackend,

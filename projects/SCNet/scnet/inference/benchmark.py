@@ -26,6 +26,7 @@ from tqdm import tqdm
 from ..checkpoint import load_model
 from ..config import get_config_file, read_cfg
 from ..data import read_image
+from ..device_name import device_name
 from ..modeling.context_pooler import ContextPooler
 from ..peak_memory import peak_memory as process_memory
 from ..whole_files import whole_file
@@ -99,6 +100,12 @@ class Settings:
         self.device = self.device or ("cuda" if has_gpu else "cpu")
         if self.device == "cuda" and not has_gpu:
             raise ValueError("--device is cuda, but PyTorch sees no GPU here.")
+        asked = dict(zip(self.opts[::2], self.opts[1::2])).get("MODEL.DEVICE", self.device)
+        if asked != self.device:
+            raise ValueError(
+                f"--opts has MODEL.DEVICE {asked}, but --device is {self.device}, also where it is "
+                "not given. Leave out MODEL.DEVICE."
+            )
         if min(*self.size, self.batch_size, self.rounds, self.threads, self.warmup + 1) < 1:
             raise ValueError("--size and all numbers must be 1 or more (--warmup: 0 or more).")
         if self.dtype != "float32" and not self.optimize:
@@ -302,15 +309,6 @@ def matrix_product_speed(settings: Settings) -> float:
     start = clock(x.device)
     torch.mm(x, x)
     return 2 * size**3 / 1e9 / (clock(x.device) - start)
-
-
-def device_name(device: str) -> str:
-    """Device and make, e.g. "cpu (Intel Xeon)"."""
-    if device == "cuda":
-        return f"cuda ({torch.cuda.get_device_name()})"
-    info = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
-    names = [line.split(": ")[1] for line in info.splitlines() if line.startswith("model name")]
-    return f"cpu ({names[0] if names else 'of unknown make'})"
 
 
 def summarize(rounds: Sequence[Dict[str, float]]) -> Dict[str, float]:

@@ -1,6 +1,6 @@
 """The backend of the predictor for files of tools/export.py."""
 
-from typing import List
+from typing import List, Optional
 
 import numpy as np
 import torch
@@ -20,7 +20,12 @@ class ExportedBackend:
     """
 
     def __init__(
-        self, weights: str, config: Config = None, threshold: float = 0.0, trusted: bool = False
+        self,
+        weights: str,
+        config: Config = None,
+        threshold: float = 0.0,
+        trusted: bool = False,
+        device: Optional[str] = None,
     ):
         """Read a file.
 
@@ -29,10 +34,11 @@ class ExportedBackend:
             config: must be None, as the file has all that a config would say.
             threshold: has no effect: the file returns what it was exported to return.
             trusted: see :func:`scnet.export.runtime.load_exported`.
+            device: must be None: TorchScript runs on the CPU, and ONNX Runtime chooses.
 
         Raises:
-            ValueError: a config is given; or see :func:`scnet.export.runtime.load_exported`, as
-                for the others.
+            ValueError: a config or a device is given; or see
+                :func:`scnet.export.runtime.load_exported`, as for the others.
             FileNotFoundError: there is no such file.
             ImportError: ONNX Runtime is needed and not installed.
         """
@@ -40,6 +46,12 @@ class ExportedBackend:
             raise ValueError(
                 f"'{weights}' was exported with its config and takes no other. Leave out the "
                 "config, or export the model again with that one."
+            )
+        if device is not None:
+            raise ValueError(
+                f"The device '{device}' cannot be chosen for the exported file '{weights}': "
+                "TorchScript runs on the CPU, and ONNX where the installed ONNX Runtime can. Leave "
+                "it out."
             )
         self.model = load_exported(weights, trusted)
         metadata = self.model.metadata

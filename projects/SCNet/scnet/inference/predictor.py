@@ -64,6 +64,7 @@ class Predictor:
         array_format: str = "BGR",
         masks: str = "bitmap",
         trusted: bool = False,
+        device: Optional[str] = None,
     ):
         """Read a model.
 
@@ -83,6 +84,8 @@ class Predictor:
                 and pixel of the image; RLE are made without ever having more than one of them.
             trusted: also read weights that may run any code, and TorchScript that was exported
                 elsewhere (MODEL.TRUST_WEIGHTS).
+            device: "cpu" or "cuda", for example. By default that of a config that is given as such,
+                else a GPU if there is one: a file of a config does not decide it.
 
         Raises:
             ValueError: an argument cannot be used; the message says why.
@@ -95,8 +98,9 @@ class Predictor:
         if masks not in FORMATS:
             raise ValueError(f"masks must be 'bitmap' or 'rle', not '{masks}'.")
         make_backend = BACKENDS.get(Path(weights).suffix.lower(), PyTorchBackend)
-        # A backend of one's own need not know of trust that is not given.
-        more = {"trusted": True} if trusted else {}
+        # A backend of one's own need not know of what is not given.
+        given = {"trusted": trusted or None, "device": device}
+        more = {name: value for name, value in given.items() if value is not None}
         self.backend: Backend = make_backend(weights, config, threshold, **more)
         self.metadata: Metadata = make_metadata({"thing_classes": self.backend.names})
         self.threshold = threshold

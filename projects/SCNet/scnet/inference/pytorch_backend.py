@@ -26,7 +26,12 @@ class PyTorchBackend:
     """Runs a model of this package; see :class:`scnet.inference.backends.Backend`."""
 
     def __init__(
-        self, weights: str, config: Config = None, threshold: float = 0.0, trusted: bool = False
+        self,
+        weights: str,
+        config: Config = None,
+        threshold: float = 0.0,
+        trusted: bool = False,
+        device: Optional[str] = None,
     ):
         """Build the model of a config and load its weights.
 
@@ -36,10 +41,11 @@ class PyTorchBackend:
                 TEST.AUG.ENABLED images are augmented at test time.
             threshold: detections of a lower score are left out early, so they cost no mask.
             trusted: as MODEL.TRUST_WEIGHTS True.
+            device: as MODEL.DEVICE, which no file has: by default a GPU if there is one.
 
         Raises:
-            ValueError: there is no config, or the weights do not fit it; or see
-                :func:`names_of_classes`.
+            ValueError: there is no config, or the weights do not fit it; there is no such device;
+                or see :func:`names_of_classes`.
             FileNotFoundError: there are no such weights, or there is no such config.
         """
         cfg = config_beside(weights) if config is None else config
@@ -50,10 +56,13 @@ class PyTorchBackend:
         cfg = cfg.clone() if isinstance(cfg, CfgNode) else read_cfg(cfg)
         cfg.defrost()
         cfg.MODEL.TRUST_WEIGHTS = cfg.MODEL.TRUST_WEIGHTS or trusted
+        if device is not None:
+            cfg.MODEL.DEVICE = str(device)
         register_datasets(cfg, must_exist=False)  # they may name the classes
         heads = cfg.MODEL.ROI_HEADS
         heads.SCORE_THRESH_TEST = max(heads.SCORE_THRESH_TEST, threshold)
         model = load_model(cfg, weights)
+        self.device = model.device
         self.names = names_of_classes(model, cfg)
         model = optimize_as_configured(model, cfg)
         self.divisor = max(model.backbone.size_divisibility, 1)

@@ -19,7 +19,7 @@ from .at_least_one import at_least_one
 from .box_regression import ClampedBox2BoxTransform
 from .class_wise_nms import traceable_fast_rcnn_inference
 from .mask_targets import MatchedMasks
-from .process_mean import share
+from .process_mean import Losses
 from .required_keys import require_keys
 
 
@@ -176,14 +176,14 @@ class BoxCascade(CascadeROIHeads):
         """The vectors (R, D) that the box head of a stage makes of boxes, given per image."""
         return self.box_head[stage](self.box_pooler(maps, boxes))
 
-    def box_losses(self, stages: List[Stage]) -> Dict[str, Tensor]:
+    def box_losses(self, stages: List[Stage]) -> Losses:
         """``loss_cls_stage{t}`` and ``loss_box_reg_stage{t}``, weighted by alpha (Eq. 3)."""
-        losses = {}
+        losses = Losses()
         for k, stage in enumerate(stages):
             with get_event_storage().name_scope(f"stage{k}"):
                 stage_losses = self.box_predictor[k].losses(stage.predictions, stage.proposals)
-            weight = share(len(stage.box_features), stage.box_features.device)
-            losses.update({f"{n}_stage{k}": weight * loss for n, loss in stage_losses.items()})
+            for name, loss in stage_losses.items():
+                losses.add(f"{name}_stage{k}", loss, len(stage.box_features))
         return losses
 
     def box_predictions(self, stages: List[Stage]) -> Tuple[List[Tensor], List[Tensor]]:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .cascade import Stage
 from .context_pooler import ContextPooler
-from .process_mean import share
+from .process_mean import Losses
 
 
 class MaskBranch(nn.Module):
@@ -81,7 +81,7 @@ class MaskBranch(nn.Module):
         self.num_classes = num_classes
         self.relays: Any = nn.ModuleList(relays) if relays else None
 
-    def losses(self, features: Dict[str, Tensor], stages: List[Stage]) -> Dict[str, Tensor]:
+    def losses(self, features: Dict[str, Tensor], stages: List[Stage]) -> Losses:
         """The losses of the heads on the positive samples of their stages.
 
         Args:
@@ -92,7 +92,7 @@ class MaskBranch(nn.Module):
             ``loss_mask``, or ``loss_mask_stage{h}`` if there are several heads. A head without
             positive samples has a loss of zero, which still reaches all its parameters.
         """
-        losses = {}
+        losses = Losses()
         for h, t in enumerate(self.stages):
             positives, is_positive = select_foreground_proposals(
                 stages[t].proposals, self.num_classes
@@ -105,7 +105,7 @@ class MaskBranch(nn.Module):
             loss = mask_rcnn_loss(self.logits(h, x), positives, head.vis_period)
             name = "loss_mask" if len(self.heads) == 1 else f"loss_mask_stage{h}"
             weight = self.loss_weights[h] * head.loss_weight
-            losses[name] = weight * share(len(x), x.device) * loss
+            losses.add(name, weight * loss, len(x))
         return losses
 
     def logits(self, head: int, x: Tensor) -> Tensor:

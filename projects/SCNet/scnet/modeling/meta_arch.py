@@ -22,6 +22,7 @@ from .activation_checkpointing import checkpoint_activations
 from .context_pooler import GLOBAL_CONTEXT, SEMANTIC
 from .global_context import GlobalContextHead
 from .panoptic import PanopticCombination
+from .process_mean import Losses
 from .required_keys import require_keys, require_registered
 from .run_length_masks import with_bitmaps
 from .semantic_head import SemanticHead
@@ -171,19 +172,31 @@ class SCNet(GeneralizedRCNN):
 
         Raises:
             KeyError: an image of a training batch has no semantic map.
+            FloatingPointError: proposals of a training batch are not finite.
         """
         if not self.training:
             return self.inference(batched_inputs)
+        try:
+            losses = self.losses(batched_inputs)
+        except FloatingPointError:  # Detectron2's RPN raises it for proposals that are not finite
+            Losses().over_processes(self.device)  # the others wait for it, and are told later
+            raise
+        return losses.over_processes(self.device)
+
+    def losses(self, batched_inputs: List[Dict]) -> Losses:
+        """The losses of this process; arguments and errors as for :meth:`forward`."""
         images = self.preprocess_image(batched_inputs)
         targets = [with_bitmaps(x["instances"].to(self.device)) for x in batched_inputs]
 
         features, logits = self.add_context(self.backbone(images.tensor))
         losses = self._context_losses(logits, targets, batched_inputs)
         proposals, proposal_losses = self.proposal_generator(images, features, targets)
+        losses.include(proposal_losses)
         _, detector_losses = self.roi_heads(images, features, proposals, targets)
+        losses.include(detector_losses)
         if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
             self.visualize_training(batched_inputs, proposals)
-        return {**losses, **proposal_losses, **detector_losses}
+        return losses
 
     def inference(
         self,
@@ -235,7 +248,7 @@ class SCNet(GeneralizedRCNN):
 
     def _context_losses(
         self, logits: Dict[str, Tensor], targets: List[Instances], batched_inputs: List[Dict]
-    ) -> Dict[str, Tensor]:
+    ) -> Losses:
         """The losses of the branches that see the whole image.
 
         Args:
@@ -243,12 +256,12 @@ class SCNet(GeneralizedRCNN):
             targets: the ground truth per image.
             batched_inputs: with "sem_seg", if there is a semantic branch.
         """
-        losses = {}
+        losses = Losses()
         if self.semantic_head is not None:
             sem_seg = self._semantic_targets(self.semantic_head, batched_inputs, logits[SEMANTIC])
-            losses.update(self.semantic_head.losses(logits[SEMANTIC], sem_seg))
+            losses.include(self.semantic_head.losses(logits[SEMANTIC], sem_seg))
         if self.global_context_head is not None:
-            losses.update(self.global_context_head.losses(logits[GLOBAL_CONTEXT], targets))
+            losses.include(self.global_context_head.losses(logits[GLOBAL_CONTEXT], targets))
         return losses
 
     def _semantic_targets(

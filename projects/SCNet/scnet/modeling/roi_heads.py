@@ -65,7 +65,7 @@ class SCNetROIHeads(BoxCascade):
         proposals: List[Instances],
         targets: Optional[List[Instances]] = None,
     ) -> Tuple[List[Instances], Dict[str, Tensor]]:
-        """See :meth:`detectron2.modeling.ROIHeads.forward`."""
+        """See :meth:`detectron2.modeling.ROIHeads.forward`; the losses are :class:`Losses`."""
         features = pooling_maps(features)
         stages = self.run_cascade(features, proposals, targets)
         if not self.training:
@@ -75,7 +75,7 @@ class SCNetROIHeads(BoxCascade):
         if self.mask_branch is not None:
             assert targets is not None
             samples = self.mask_samples(stages, targets)
-            losses.update(self.mask_branch.losses(features, samples))
+            losses.include(self.mask_branch.losses(features, samples))
         return stages[-1].proposals, losses
 
     def mask_samples(self, stages: List[Stage], targets: List[Instances]) -> List[Stage]:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .layers import conv, plain_convs, residual_blocks
-from .process_mean import mean_over_processes
+from .process_mean import Losses
 
 
 class SemanticHead(nn.Module):
@@ -50,7 +50,7 @@ class SemanticHead(nn.Module):
         """
         raise NotImplementedError
 
-    def losses(self, logits: Tensor, targets: Tensor) -> Dict[str, Tensor]:
+    def losses(self, logits: Tensor, targets: Tensor) -> Losses:
         """Cross entropy, averaged over the pixels that carry a label.
 
         Args:
@@ -63,8 +63,11 @@ class SemanticHead(nn.Module):
         total = F.cross_entropy(
             logits.float(), targets, ignore_index=self.ignore_value, reduction="sum"
         )
-        num_labelled = mean_over_processes((targets != self.ignore_value).sum(), total.device)
-        return {"loss_sem_seg": self.loss_weight * total / num_labelled}
+        num_labelled = (targets != self.ignore_value).sum()
+        losses = Losses()
+        mean = self.loss_weight * total / num_labelled.clamp(min=1)
+        losses.add("loss_sem_seg", mean, num_labelled)
+        return losses
 
     def upsample(self, logits: Tensor) -> Tensor:
         """Logits at the size of the padded image.

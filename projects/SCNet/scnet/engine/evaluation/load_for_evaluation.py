@@ -7,6 +7,7 @@ from torch import nn
 from ...checkpoint import SCNetCheckpointer, load_model
 from ...data.datasets.class_names import check_class_names
 from ...inference.optimize import optimize_as_configured
+from ..precision import set_tf32
 
 
 def load_for_evaluation(cfg: CfgNode, resume: bool = False) -> GeneralizedRCNN:
@@ -24,6 +25,7 @@ def load_for_evaluation(cfg: CfgNode, resume: bool = False) -> GeneralizedRCNN:
         ValueError: no weights are named; they do not fit the config; or they are for other
             classes than those of a set of DATASETS.TEST.
     """
+    set_tf32(cfg.SOLVER.TF32)
     last = SCNetCheckpointer(nn.Identity(), cfg.OUTPUT_DIR).get_checkpoint_file()  # or ""
     weights = last if resume and last else cfg.MODEL.WEIGHTS
     model: GeneralizedRCNN = load_model(cfg, weights)

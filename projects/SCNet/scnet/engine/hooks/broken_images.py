@@ -1,7 +1,7 @@
 """Broken images of a training: its end in good order, or a record of what it did without."""
 
 import logging
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional
 
 from detectron2.engine import HookBase
 from detectron2.utils import comm
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 class WatchBrokenImages(HookBase):
     """Ends the training before a step whose images cannot be used; see ON_BROKEN_IMAGE.
 
-    The images of a step are loaded at the end of the step before it. So a checkpoint of all that
+    The images of a step are loaded within the step before it. So a checkpoint of all that
     was trained can be written, and all processes end together, whichever met the image. With
     "skip", the log names each image that was skipped, and the metrics count them
     ("broken_images").
@@ -37,6 +37,8 @@ class WatchBrokenImages(HookBase):
         self.step = step
         self.loader = loader
         self.broken: Dict[str, str] = {}
+        self.counts: List[float] = []
+        step.skipped = loader.broken
 
     def before_train(self) -> None:
         """Load the images of the first step.
@@ -47,6 +49,7 @@ class WatchBrokenImages(HookBase):
         if self.trainer.start_iter < self.trainer.max_iter:
             self.step.load()
             error = self._share()
+            self.counts = [0.0] * comm.get_world_size()
             if error:
                 raise StopTraining(str(error), error=error)
 
@@ -56,7 +59,10 @@ class WatchBrokenImages(HookBase):
         Raises:
             StopTraining: they cannot be used. A checkpoint is written.
         """
-        error = self._share()
+        error = None
+        if self.step.broken_counts != self.counts:
+            self.counts = self.step.broken_counts
+            error = self._share()
         if self.loader.skips:
             count = len(self.broken)
             self.trainer.storage.put_scalar("broken_images", count, smoothing_hint=False)

@@ -39,5 +39,4 @@ class ExponentialMovingAverage(HookBase):
         t = self.trainer.iter
         update = get_ema_multi_avg_fn(min(self.decay, (1 + t) / (10 + t)))
         update(list(self.averaged.parameters()), list(self.model.parameters()), None)
-        for average, current in zip(self.averaged.buffers(), self.model.buffers()):
-            average.copy_(current)
+        torch._foreach_copy_(list(self.averaged.buffers()), list(self.model.buffers()))

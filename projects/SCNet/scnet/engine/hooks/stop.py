@@ -5,9 +5,10 @@ import sys
 import threading
 from typing import Any, Dict, Optional
 
-import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
+
+from ..step import StepTrainer
 
 # SIGTERM: a cluster takes the machine back; SIGHUP: the terminal is closed; SIGINT: Ctrl-C.
 SIGNALS = [
@@ -41,12 +42,14 @@ class StopOnSignal(HookBase):
     together, whichever got the signal. A second Ctrl-C ends the process at once.
     """
 
-    def __init__(self, checkpointer: Any) -> None:
+    def __init__(self, checkpointer: Any, step: StepTrainer) -> None:
         """
         Args:
             checkpointer: writes the checkpoint that the training goes on from.
+            step: tells the other processes.
         """
         self.checkpointer = checkpointer
+        self.step = step
         self.received: Optional[signal.Signals] = None
         self.previous: Dict[signal.Signals, Any] = {}
 
@@ -59,6 +62,7 @@ class StopOnSignal(HookBase):
             raise KeyboardInterrupt
         if self.received != signal.SIGINT:  # of Ctrl-C other processes may tell by SIGTERM
             self.received = signal.Signals(number)
+            self.step.notice = int(number)
         if number == signal.SIGINT and comm.is_main_process():
             # Not by the log, whose lock the interrupted code may hold.
             print(
@@ -73,7 +77,10 @@ class StopOnSignal(HookBase):
         Raises:
             StopTraining: a process got the signal.
         """
-        number = largest_of_all(self.received or 0, self.trainer.model)
+        # Of several processes one may get the signal when the others have passed this point. So it
+        # counts when they have told each other, in the middle of a step.
+        alone = comm.get_world_size() == 1
+        number = self.received if alone else self.step.notice_of_all
         if not number:
             return
         iteration = self.trainer.iter
@@ -87,17 +94,3 @@ class StopOnSignal(HookBase):
     def after_train(self) -> None:
         for number, handler in self.previous.items():
             signal.signal(number, handler)
-
-
-def largest_of_all(number: int, model: torch.nn.Module) -> int:
-    """Find the largest number that one of the processes has; each has to call this.
-
-    Args:
-        number: of this process.
-        model: is on the device whose tensors the processes can exchange.
-    """
-    if comm.get_world_size() == 1:
-        return number
-    shared = torch.tensor(float(number), device=next(model.parameters()).device)
-    torch.distributed.all_reduce(shared, torch.distributed.ReduceOp.MAX)
-    return int(shared)

@@ -8,7 +8,6 @@ from detectron2.data.catalog import Metadata
 from detectron2.data.detection_utils import convert_image_to_rgb
 from detectron2.engine import HookBase
 from detectron2.structures import Instances
-from detectron2.utils import comm
 from detectron2.utils.visualizer import Visualizer
 
 from ...modeling import SCNet
@@ -21,7 +20,7 @@ MAX_INSTANCES = 20
 class TrainingPictures(HookBase):
     """Puts a picture of the labels and the predictions beside Detectron2's of the proposals.
 
-    Both are of the first image of the batch.
+    Both are of the first image of the batch. Only the main process has this hook.
     """
 
     def __init__(self, model: SCNet, step: StepTrainer, period: int):
@@ -36,7 +35,7 @@ class TrainingPictures(HookBase):
         self.period = period
 
     def after_step(self) -> None:
-        if self.trainer.iter % self.period or not comm.is_main_process():
+        if self.trainer.iter % self.period:
             return
         example = self.step.last_batch[0]
         self.model.eval()

@@ -1,0 +1,134 @@
+"""What a user of a GPU looks for: number formats, layouts, and copies that nobody waits for."""
+
+import pytest
+import torch
+from torch import nn
+
+from scnet.data import train_loader
+from scnet.engine.precision import mixed_precision_type, set_tf32
+from scnet.engine.step import StepTrainer
+
+FAST = [
+    *("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16", "SOLVER.FUSED", True),
+    *("SOLVER.CHANNELS_LAST", True, "SOLVER.CLIP_GRADIENTS.ENABLED", True),
+    *("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm", "SOLVER.EMA.ENABLED", True),
+]
+
+
+@pytest.mark.parametrize(
+    "name, device, expected",
+    [
+        ("", "cuda", torch.float16),
+        ("", "cpu", torch.bfloat16),
+        ("bfloat16", "cuda", torch.bfloat16),
+        ("bfloat16", "cpu", torch.bfloat16),
+        ("float16", "cuda", torch.float16),
+    ],
+)
+def test_the_type_of_mixed_precision(name, device, expected):
+    assert mixed_precision_type(name, device) == expected
+
+
+def test_types_that_cannot_be_are_named(make_trainer):
+    with pytest.raises(ValueError, match="AMP.DTYPE is 'float16', which trains on GPUs only"):
+        make_trainer("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "float16")
+    with pytest.raises(ValueError, match="AMP.DTYPE must be 'float16' or 'bfloat16', not 'fp8'"):
+        mixed_precision_type("fp8", "cuda")
+
+
+def test_only_float16_scales_the_loss():
+    for precision, scaled in ((torch.float16, True), (torch.bfloat16, False), (None, False)):
+        model = nn.Linear(1, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        trainer = StepTrainer(model, [], optimizer, precision=precision)
+        assert trainer.grad_scaler.is_enabled() == scaled
+
+
+@pytest.fixture
+def tf32_restored():
+    places = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [place.allow_tf32 for place in places]
+    yield
+    for place, value in zip(places, before):
+        place.allow_tf32 = value
+
+
+@pytest.mark.parametrize("value", [True, False])
+def test_tf32_is_for_convolutions_and_products(tf32_restored, monkeypatch, caplog, value):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for before in (True, False):
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = before
+        set_tf32(None)
+        assert torch.backends.cudnn.allow_tf32 == torch.backends.cuda.matmul.allow_tf32 == before
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = True, False
+    with caplog.at_level("INFO"):
+        set_tf32(value)
+    assert torch.backends.cudnn.allow_tf32 == torch.backends.cuda.matmul.allow_tf32 == value
+    assert f"TF32: {value} in convolutions, {value} in matrix products" in caplog.text
+
+
+def test_the_trainer_sets_tf32(make_trainer, tf32_restored):
+    torch.backends.cuda.matmul.allow_tf32 = False
+    make_trainer("SOLVER.TF32", True)
+    assert torch.backends.cuda.matmul.allow_tf32
+
+
+def is_last(tensor):
+    return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
+
+
+def test_channels_last_reaches_the_layers_and_changes_the_losses_little(make_trainer):
+    plain, last = make_trainer(output="plain"), make_trainer("SOLVER.CHANNELS_LAST", True)
+    seen = []
+    conv = last.trained.backbone.bottom_up.res3[0].conv2
+    conv.register_forward_hook(lambda _, inputs, output: seen.extend([*inputs, output]))
+    for trainer in (plain, last):
+        trainer.train()
+    assert is_last(conv.weight) and seen and all(is_last(x) for x in seen)
+    for name, value in plain.losses[0].items():
+        assert last.losses[0][name] == pytest.approx(value, rel=0.05, abs=0.01), name
+
+
+def test_going_on_is_exact_with_all_of_it(make_trainer):
+    whole = make_trainer(*FAST, "SOLVER.CHECKPOINT_PERIOD", 2, output="whole")
+    whole.train()
+    half = make_trainer(*FAST, "SOLVER.MAX_ITER", 2)
+    half.train()
+    again = make_trainer(*FAST, resume=True)
+    assert again.start_iter == 2
+    again.train()
+    assert again.losses == {k: whole.losses[k] for k in (2, 3)}
+    for mine, other in ((again.trained, whole.trained), (again.result, whole.result)):
+        for (name, p), q in zip(mine.state_dict().items(), other.state_dict().values()):
+            assert torch.equal(p, q), name
+
+
+@pytest.mark.parametrize("device, pinned", [("cuda", True), ("cuda:1", True), ("cpu", False)])
+def test_batches_are_pinned_where_there_is_a_gpu(make_trainer, monkeypatch, device, pinned):
+    loader, asked = make_trainer().data_loader, []
+    monkeypatch.setattr(train_loader, "DataLoader", lambda *_, **kw: asked.append(kw) or [])
+    loader.cfg = loader.cfg.clone()
+    loader.cfg.defrost()
+    loader.cfg.MODEL.DEVICE = device
+    iter(loader)
+    loader.cfg.DATALOADER.PIN_MEMORY = False
+    iter(loader)
+    assert [kw["pin_memory"] for kw in asked] == [pinned, False]
+
+
+class Recorded:
+    """In place of a tensor: notes how it is moved."""
+
+    def to(self, device, non_blocking=False):
+        return (str(device), non_blocking)
+
+
+def test_images_are_copied_to_a_gpu_without_waiting():
+    model = nn.Linear(1, 1)
+    trainer = StepTrainer(model, [], torch.optim.SGD(model.parameters(), lr=0.1))
+    batch = [{"image": Recorded(), "sem_seg": Recorded(), "file_name": "a.png", "instances": 1}]
+    assert trainer._on_device(batch) is batch
+    trainer.device = torch.device("cuda:1")
+    moved = ("cuda:1", True)
+    expected = [{"image": moved, "sem_seg": moved, "file_name": "a.png", "instances": 1}]
+    assert trainer._on_device(batch) == expected
