@@ -32,6 +32,19 @@ def test_bitmaps_are_what_the_runs_say(given_masks):
         np.testing.assert_array_equal(bitmap.numpy(), drawn(each, size))
 
 
+@given(masks(), st.data())
+def test_objects_are_chosen_as_of_a_tensor(given_masks, data):
+    runs, size = given_masks
+    several = RunLengthMasks.from_runs(runs, size)
+    flags = data.draw(st.lists(st.booleans(), min_size=len(runs), max_size=len(runs)))
+    items = [torch.tensor(flags, dtype=torch.bool), slice(1, None), torch.arange(len(runs)).flip(0)]
+    for item in items:
+        chosen = several[item]
+        expected = several.bitmaps().tensor[item]
+        assert len(chosen) == len(expected)
+        assert torch.equal(chosen.bitmaps().tensor, expected)
+
+
 def test_many_changes_do_not_overflow():
     """More than a byte can count."""
     checkered = [np.ones(1000, np.int64), np.array([0, *np.ones(1000, np.int64)])]

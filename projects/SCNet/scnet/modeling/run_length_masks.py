@@ -6,7 +6,7 @@ would wait for. Run lengths take a few kilobytes per image; the model makes bitm
 Shapes: G objects, (H, W) the size of the image in pixels.
 """
 
-from typing import Sequence, Tuple
+from typing import Sequence, Tuple, Union
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 class RunLengthMasks:
     """The masks of G objects, as the places where they change between outside and inside.
 
-    ``Instances`` can hold it and take it to another device.
+    ``Instances`` can hold and index it, and take it to another device.
     """
 
     def __init__(self, changes: Tensor, count: int, size: Tuple[int, int]):
@@ -48,6 +48,14 @@ class RunLengthMasks:
 
     def __len__(self) -> int:
         return self.count
+
+    def __getitem__(self, item: Union[int, slice, Tensor]) -> "RunLengthMasks":
+        """Choose objects; ``item`` as for a tensor of one dimension."""
+        chosen = torch.arange(self.count, device=self.changes.device)[item].flatten().tolist()
+        pixels = self.size[0] * self.size[1]
+        objects = self.changes // pixels
+        parts = [self.changes[objects == k] + (n - k) * pixels for n, k in enumerate(chosen)]
+        return RunLengthMasks(torch.cat([self.changes[:0], *parts]), len(chosen), self.size)
 
     def to(self, *args, **kwargs) -> "RunLengthMasks":
         """Take it to another device; arguments as of :meth:`torch.Tensor.to`."""

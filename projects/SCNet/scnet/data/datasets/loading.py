@@ -13,7 +13,7 @@ from ..collector import paused_collector
 from ..content import AS_IT_IS
 from ..masks import to_rle
 from ..once_per_machine import PackedList, packed_once_per_machine
-from ..validation.check_json import check_json, usable_part
+from ..validation.check_json import content_without_errors, usable_part
 from ..validation.report import Report
 from .panoptic_json import add_panoptic
 
@@ -53,8 +53,7 @@ def load(
                 f"Data set '{name}' needs '{path}', which does not exist. {help_text}".rstrip()
             )
     reading = MetadataCatalog.get(name).get("reading", AS_IT_IS)
-    check_json(json_file, image_root, reading).report.raise_errors()
-    content = usable_part(json_file, image_root, reading)
+    content = content_without_errors(json_file, image_root, reading)
     records = make_records(name, content, image_root)
     if sem_seg_root:
         add_sem_seg(records, name, image_root, sem_seg_root, help_text)

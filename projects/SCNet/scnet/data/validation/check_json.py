@@ -106,6 +106,22 @@ def usable_part(json_file: str, image_root: str, reading: Reading = AS_IT_IS) ->
     return _kept.pop(state, None) or _Checker(*state[:3]).usable
 
 
+def content_without_errors(json_file: str, image_root: str, reading: Reading = AS_IT_IS) -> Content:
+    """Read a json file that must not have errors; the content is as of :func:`usable_part`.
+
+    If it was checked before and has not changed since, it is not checked again: images that have
+    gone in the meantime are for who opens them to find.
+
+    Arguments and errors as for :func:`check_json`.
+
+    Raises:
+        ValueError: the file has errors.
+    """
+    check_json(json_file, image_root, reading).report.raise_errors()
+    state = _state(json_file, image_root, reading)
+    return _kept.pop(state, None) or read_content(json_file, image_root, reading)[0]
+
+
 class _State(NamedTuple):
     """A file as it was found."""
 
