@@ -77,6 +77,7 @@ def is_last(tensor):
     return tensor.is_contiguous(memory_format=torch.channels_last) and not tensor.is_contiguous()
 
 
+@pytest.mark.slow
 def test_channels_last_reaches_the_layers_and_changes_the_losses_little(make_trainer):
     plain, last = make_trainer(output="plain"), make_trainer("SOLVER.CHANNELS_LAST", True)
     seen = []
@@ -89,6 +90,7 @@ def test_channels_last_reaches_the_layers_and_changes_the_losses_little(make_tra
         assert last.losses[0][name] == pytest.approx(value, rel=0.05, abs=0.01), name
 
 
+@pytest.mark.slow
 def test_going_on_is_exact_with_all_of_it(make_trainer):
     whole = make_trainer(*FAST, "SOLVER.CHECKPOINT_PERIOD", 2, output="whole")
     whole.train()
@@ -101,6 +103,24 @@ def test_going_on_is_exact_with_all_of_it(make_trainer):
     for mine, other in ((again.trained, whole.trained), (again.result, whole.result)):
         for (name, p), q in zip(mine.state_dict().items(), other.state_dict().values()):
             assert torch.equal(p, q), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
+def test_a_run_goes_on_with_a_fused_optimizer(make_trainer, caplog, optimizer):
+    """It is another way to compute the same, and no other hyper-parameter."""
+    opts = ["SOLVER.OPTIMIZER", optimizer]
+    began = make_trainer(*opts, "SOLVER.MAX_ITER", 1)
+    began.train()
+    with caplog.at_level("INFO"):
+        again = make_trainer(*opts, "SOLVER.MAX_ITER", 2, "SOLVER.FUSED", True, resume=True)
+    assert "The model is on cpu" in caplog.text
+    assert "hyper-parameters" not in caplog.text
+    assert all(group["fused"] and not group["foreach"] for group in again.optimizer.param_groups)
+    kept = zip(began.optimizer.state.values(), again.optimizer.state.values())
+    assert all(torch.equal(x, y) for b, a in kept for x, y in zip(b.values(), a.values()))
+    again.train()
+    assert all(torch.isfinite(p).all() for p in again.trained.parameters())
 
 
 @pytest.mark.parametrize("device, pinned", [("cuda", True), ("cuda:1", True), ("cpu", False)])
