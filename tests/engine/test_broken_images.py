@@ -14,6 +14,7 @@ from helpers import CocoSet
 from scnet import get_cfg, register_coco_json
 from scnet.data.broken_images import BrokenImageError, most_to_skip, skips_broken_images
 from scnet.data.datasets import shapes
+from scnet.engine import step
 from scnet.engine.evaluation.coco_evaluator import SCNetCOCOEvaluator
 from scnet.engine.trainer import Trainer
 from scnet_tools import train_net
@@ -156,16 +157,24 @@ def test_what_processes_skip_counts_together(train, monkeypatch, tmp_path):
 
 
 def test_a_process_stops_where_another_one_has_to(train, monkeypatch, tmp_path):
-    steps = []
+    """The numbers of a step say that another process has met an image; only then they ask which."""
+    steps, asked = [], []
+
+    def rows(row):
+        own = row.tolist()
+        steps.append(own)
+        return [own, [*own[:2], float(len(steps) == 2), *own[3:]]]
 
     def gather(x):
         if not isinstance(x, tuple):  # of something else
             return [x]
-        steps.append(x)
-        return [x, ({"far.png": "far.png is empty."} if len(steps) == 3 else {}, len(steps) == 3)]
+        asked.append(len(steps))
+        return [x, ({"far.png": "far.png is empty."}, True) if len(steps) == 2 else ({}, False)]
 
+    monkeypatch.setattr(step, "all_rows", rows)
     monkeypatch.setattr(comm, "all_gather", gather)
     trainer = train()
+    assert asked == [0, 1, 2]  # in the first step, as there are two processes now
     assert "far.png is empty" in str(trainer.error) and list(trainer.losses) == [0, 1]
     assert (tmp_path / "run/last_checkpoint").read_text() == "model_0000001.pth"
 
