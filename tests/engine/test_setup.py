@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import pytest
 
+from helpers import room_for
 from scnet import get_config_file
 from scnet.config import read_cfg
 from scnet.data.own_data import ARGUMENTS
@@ -277,6 +278,14 @@ def test_killed_while_the_config_is_written(args, finished_run, within):
         texts = {path.name: path.read_text() for path in finished_run.glob("config.yaml*")}
         assert texts == {"config.yaml": cfg.dump(), "config.yaml.1": before}, moment
     assert True in deaths and not deaths[-1]  # the last moment is later than all operations
+
+
+@pytest.mark.parametrize("eval_only", [False, True])
+def test_a_full_disk_is_one_sentence(args, tmp_path, eval_only):
+    """Before the log, whose handlers would print a traceback for each line."""
+    with room_for(1000), pytest.raises(OSError, match="OUTPUT_DIR '.*' cannot be written to: "):
+        setup(args(eval_only=eval_only))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and path.name != "run.lock"]
 
 
 @pytest.mark.parametrize("line", ["", "  DEVICE: cpu\n", "  DEVICE: cuda\n"])

@@ -21,8 +21,8 @@ from ..data.datasets.catalog import check_registered
 from ..data.once_per_machine import once_per_machine
 from ..data.own_data import data_opts, register_datasets
 from ..overwrite import refuse_links
-from .distributed import share_threads
-from .output_dir import WRITTEN_BY_NAME, prepare_output_dir, save_config
+from .distributed import on_main_process, share_threads
+from .output_dir import WRITTEN_BY_NAME, make_folder, prepare_output_dir, save_config
 from .start_checks import check_cfg, check_device_of_processes, check_evaluator_types
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,9 @@ def setup(args: Namespace) -> CfgNode:
         log_cfg.defrost()
         log_cfg.OUTPUT_DIR = os.path.join(cfg.OUTPUT_DIR, "inference")
     refuse_links(log_cfg.OUTPUT_DIR, WRITTEN_BY_NAME)
-    if not args.eval_only:
+    if args.eval_only:
+        on_main_process(make_folder, log_cfg.OUTPUT_DIR)
+    else:
         changes = prepare_output_dir(cfg, args.resume)
     start_log(log_cfg, args)
     logger.info("\n".join(["Data:", *decisions]))
