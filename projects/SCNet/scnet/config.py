@@ -125,6 +125,8 @@ def add_scnet_config(cfg: CN) -> None:
     _C.SOLVER.TF32 = None
     # The layout of images and weights in memory that the tensor cores of GPUs are made for.
     _C.SOLVER.CHANNELS_LAST = False
+    # A thread writes a checkpoint while the training goes on, from a copy in the memory of the CPU.
+    _C.SOLVER.CHECKPOINT_IN_BACKGROUND = False
 
     # A step's IMS_PER_BATCH images are taken in so many parts per process, one after the other.
     # Their gradients are averaged; so a large batch fits into little memory.

@@ -1,10 +1,12 @@
 """Saving checkpoints that are whole or not there, and loading weights with a report."""
 
+import io
 import os
 import re
+from concurrent.futures import Future, ThreadPoolExecutor
 from glob import escape as glob_escape
 from glob import glob
-from typing import Any, Dict, List, Optional
+from typing import IO, Any, Callable, Dict, List, Optional
 from urllib.parse import ParseResult, urlparse
 
 import torch
@@ -30,10 +32,11 @@ NO_PARAMETERS = (class_metadata.KEY, "pixel_mean", "pixel_std")
 
 
 class SCNetCheckpointer(DetectionCheckpointer):
-    """Saves and loads as Detectron2's checkpointer does, with five differences.
+    """Saves and loads as Detectron2's checkpointer does, with six differences.
 
     - A checkpoint is written aside and renamed when it is whole, so that a process which is killed
       leaves the one before it.
+    - A thread can write it, while the training goes on.
     - Files are read without running code that they may carry.
     - Weights that are not finite are refused.
     - A model in evaluation mode gets all the weights that its predictions need, and has a place
@@ -49,6 +52,7 @@ class SCNetCheckpointer(DetectionCheckpointer):
         *,
         trusted: bool = False,
         allow_surplus: bool = False,
+        in_background: bool = False,
         **kwargs,
     ):
         """Read and write nothing yet.
@@ -58,13 +62,19 @@ class SCNetCheckpointer(DetectionCheckpointer):
             trusted: read files that may run any code (MODEL.TRUST_WEIGHTS).
             allow_surplus: let the weights in evaluation mode have parameters that the model has
                 not (MODEL.ALLOW_SURPLUS_WEIGHTS).
+            in_background: let a thread write checkpoints (SOLVER.CHECKPOINT_IN_BACKGROUND). One is
+                serialized in memory first, so that it holds the weights of its step.
         """
         super().__init__(model, save_dir, **kwargs)
         self.trusted = trusted
         self.allow_surplus = allow_surplus
+        self._thread = ThreadPoolExecutor(1, "checkpoint") if in_background else None
+        self._writing: Optional[Future] = None
 
     def save(self, name: str, **kwargs) -> None:
         """Write a checkpoint; see :meth:`fvcore.common.checkpoint.Checkpointer.save`.
+
+        In the background, the one before is waited for, and its error raised.
 
         Raises:
             FloatingPointError: weights are not finite; nothing is written.
@@ -72,14 +82,59 @@ class SCNetCheckpointer(DetectionCheckpointer):
         """
         if not self.save_dir or not self.save_to_disk:
             return
+        self.finish_writing()
         check_finite(self.model)
+        parts = {key: part.state_dict() for key, part in self.checkpointables.items()}
+        content = {"model": self.model.state_dict(), **parts, **kwargs}
+        if self._thread is None:
+            self._write(name, lambda file: torch.save(content, file))
+        else:
+            memory = io.BytesIO()
+            torch.save(content, memory)
+            self._writing = self._thread.submit(
+                self._write, name, lambda file: file.write(memory.getbuffer())
+            )
+
+    def check_writing(self) -> None:
+        """Raise the error of a checkpoint that could not be written in the background, if any.
+
+        Raises:
+            OSError: see :meth:`save`.
+        """
+        if self._writing and self._writing.done():
+            self.finish_writing()
+
+    def finish_writing(self) -> None:
+        """Wait for a checkpoint that is written in the background.
+
+        Raises:
+            OSError: see :meth:`save`.
+        """
+        writing, self._writing = self._writing, None
+        if writing:
+            writing.result()
+
+    def _write(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
+        """Write a file, give it its name when it is whole, and let ``last_checkpoint`` say it.
+
+        Not for the best weights so far: a training goes on from the latest checkpoint.
+
+        Raises:
+            OSError: see :meth:`save`.
+        """
+        path = os.path.join(self.save_dir, f"{name}.pth")
         unfinished = os.path.join(self.save_dir, f"{UNFINISHED}{name}.pth")
+        self.logger.info(f"Saving checkpoint to {path}")
         try:
-            remove_if_there(unfinished)  # a link would be followed
-            super().save(UNFINISHED + name, **kwargs)
+            remove_if_there(unfinished)
+            with open(unfinished, "xb") as file:  # "x" follows no link
+                write(file)
+            rename_durably(unfinished, path)
+            if name != BEST:
+                self.tag_last_checkpoint(f"{name}.pth")
         except (OSError, RuntimeError) as error:  # PyTorch's writer raises the latter
             remove_if_there(unfinished)
-            last = self.get_checkpoint_file()
+            last = self._last_checkpoint()
             raise OSError(
                 f"Cannot write the checkpoint '{name}.pth' in '{self.save_dir}': {error}. "
                 + (f"The last one, '{last}', is whole. " if last else "There is none before it. ")
@@ -87,15 +142,7 @@ class SCNetCheckpointer(DetectionCheckpointer):
             ) from error
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Give a file that is written its name, and let ``last_checkpoint`` say it.
-
-        Not for the best weights so far: a training goes on from the latest checkpoint.
-        """
-        name = last_filename_basename.removeprefix(UNFINISHED)
-        path = os.path.join(self.save_dir, last_filename_basename)
-        rename_durably(path, os.path.join(self.save_dir, name))
-        if name != f"{BEST}.pth":
-            write_durably(os.path.join(self.save_dir, "last_checkpoint"), name)
+        write_durably(os.path.join(self.save_dir, "last_checkpoint"), last_filename_basename)
 
     def has_checkpoint(self) -> bool:
         return bool(self.get_checkpoint_file())
@@ -108,8 +155,13 @@ class SCNetCheckpointer(DetectionCheckpointer):
             that is not there: of the newest checkpoint, if there is one; else "".
 
         Raises:
+            OSError: one that is written in the background cannot be written.
             ValueError: ``model_final.pth`` has to be read to find the newest, and is damaged.
         """
+        self.finish_writing()
+        return self._last_checkpoint()
+
+    def _last_checkpoint(self) -> str:
         named = super().get_checkpoint_file() if super().has_checkpoint() else ""
         if named and os.path.isfile(named):
             return named

@@ -134,7 +134,10 @@ class Trainer(DefaultTrainer):
             self.ema = ExponentialMovingAverage(self.trained, cfg.SOLVER.EMA.DECAY)
         self.result: GeneralizedRCNN = self.ema.averaged if self.ema else self.trained
         self.checkpointer = SCNetCheckpointer(
-            self.result, cfg.OUTPUT_DIR, trusted=cfg.MODEL.TRUST_WEIGHTS
+            self.result,
+            cfg.OUTPUT_DIR,
+            trusted=cfg.MODEL.TRUST_WEIGHTS,
+            in_background=cfg.SOLVER.CHECKPOINT_IN_BACKGROUND,
         )
         self.checkpointer.add_checkpointable(TRAINER, weakref.proxy(self))
         if self.ema:
@@ -171,6 +174,7 @@ class Trainer(DefaultTrainer):
 
     def run_step(self) -> None:
         """Train one step, and load the images of the next, if there is one."""
+        self.checkpointer.check_writing()
         self._trainer.load_ahead = self.iter + 1 < self.max_iter
         super().run_step()
 
@@ -270,7 +274,10 @@ class Trainer(DefaultTrainer):
             return None
         finally:
             step.end_loading()
-            unlock_run(self.cfg.OUTPUT_DIR)
+            try:
+                self.checkpointer.finish_writing()
+            finally:
+                unlock_run(self.cfg.OUTPUT_DIR)
 
     @classmethod
     def build_optimizer(cls, cfg, model):
