@@ -36,6 +36,7 @@ from .disk_space import check_room
 from .distributed import broadcast_buffers
 from .evaluation.coco_evaluator import SCNetCOCOEvaluator
 from .evaluation.results import write_results
+from .full_disk import PatientWriter
 from .hooks.best_checkpoint import EvalAndKeepBest
 from .hooks.broken_images import WatchBrokenImages
 from .hooks.ema import ExponentialMovingAverage
@@ -189,7 +190,7 @@ class Trainer(DefaultTrainer):
         """
         if self.cfg.WANDB.PROJECT:
             start_wandb(self.cfg)
-        return super().build_writers()
+        return [PatientWriter(writer, self.cfg.OUTPUT_DIR) for writer in super().build_writers()]
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Load the last checkpoint of OUTPUT_DIR, or else MODEL.WEIGHTS.
