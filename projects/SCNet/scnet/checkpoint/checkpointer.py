@@ -12,14 +12,19 @@ from urllib.parse import ParseResult, urlparse
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from fvcore.common.checkpoint import Checkpointer, _IncompatibleKeys
-from tabulate import tabulate
 from torch import nn
 
-from ..modeling import SCNet, class_metadata
 from ..whole_files import remove_if_there
 from .durable import rename_durably, write_durably
-from .other_formats import from_model_zoo, from_pycls
-from .reading import CONVERTER, check_named, check_weights, read_pickle, read_torch
+from .fit import (
+    describe,
+    refuse_other_pixels,
+    refuse_partial_weights,
+    refuse_strange_weights,
+    refuse_surplus_weights,
+)
+from .other_formats import from_another_program, from_model_zoo, from_pycls
+from .reading import check_named, check_weights, read_pickle, read_safetensors, read_torch
 
 UNFINISHED = "unfinished_"
 BEST = "model_best"
@@ -27,8 +32,6 @@ EXPORTED = (".onnx", ".ts")  # endings of what export.py writes
 # Of a checkpoint, beside "model", which with a moving average holds the averaged weights.
 TRAINER, TRAINING_MODEL = "trainer", "training_model"
 PARTS = {TRAINER, TRAINING_MODEL}
-# In the "model" of a file, but no parameters of a network; older files have the last two.
-NO_PARAMETERS = (class_metadata.KEY, "pixel_mean", "pixel_std")
 
 
 class SCNetCheckpointer(DetectionCheckpointer):
@@ -256,77 +259,15 @@ class SCNetCheckpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: Dict[str, Any]) -> _IncompatibleKeys:
         self._parts = set(checkpoint)
-        names = list(checkpoint["model"])
+        names, path, model = list(checkpoint["model"]), self._path, self.model
+        refuse_other_pixels(path, checkpoint["model"], model)
         incompatible = super()._load_model(checkpoint)
-        self._refuse_strange_weights(names, incompatible)
-        if not self.model.training:
-            self._refuse_partial_weights(incompatible)
+        refuse_strange_weights(path, names, model, incompatible)
+        if not model.training:
+            refuse_partial_weights(model, incompatible)
             if not self.allow_surplus:
-                self._refuse_surplus_weights(incompatible)
+                refuse_surplus_weights(path, model, incompatible)
         return incompatible
-
-    def _refuse_strange_weights(self, names: List[str], incompatible: _IncompatibleKeys) -> None:
-        """Refuse weights of which none fits, in training, too.
-
-        Buffers do not count: PyTorch fills some of those that are missing.
-
-        Args:
-            names: in the file.
-            incompatible: what was not loaded.
-
-        Raises:
-            ValueError: no parameter of the model is in the weights.
-        """
-        parameters = [name for name, _ in self.model.named_parameters()]
-        if parameters and not set(parameters) - set(incompatible.missing_keys):
-            raise ValueError(
-                f"None of the {len(names)} tensors in '{self._path}' fits the model. They are "
-                f"called {', '.join(names[:3])}, ..., and the parameters of the model "
-                f"{', '.join(parameters[:3])}, .... Backbones of torchvision are loaded by name "
-                "(MODEL.WEIGHTS torchvision://resnet50), checkpoints of mmdet are converted first: "
-                f"{CONVERTER} {self._path} CONVERTED.pth."
-            )
-
-    def _refuse_surplus_weights(self, incompatible: _IncompatibleKeys) -> None:
-        """Refuse to predict with a part of a trained model, which is not what was trained.
-
-        Raises:
-            ValueError: the weights have parameters that the model has no place for.
-        """
-        names = list(self.model.state_dict())
-        surplus = [
-            name
-            for name in incompatible.unexpected_keys
-            if name not in NO_PARAMETERS and not name.endswith("num_batches_tracked")
-        ]
-        if surplus:
-            groups = group(surplus, surplus + names)
-            raise ValueError(
-                f"'{self._path}' has {len(surplus)} tensors that the model has no place for: "
-                f"{', '.join(groups[:6])}{', ...' if len(groups) > 6 else ''}. They are those of a "
-                "larger model, or parts of the model are switched off in the config. Use the "
-                "config.yaml that the training saved beside the weights. If you mean to do without "
-                "these weights, add MODEL.ALLOW_SURPLUS_WEIGHTS True."
-            )
-
-    def _refuse_partial_weights(self, incompatible: _IncompatibleKeys) -> None:
-        """Refuse to predict with parameters at their initial values, which gives only noise.
-
-        Raises:
-            ValueError: the weights lack some.
-        """
-        if isinstance(self.model, SCNet):
-            needed = self.model.parameters_of_predictions()
-        else:
-            needed = {name for name, _ in self.model.named_parameters()}
-        missing = [name for name in incompatible.missing_keys if name in needed]
-        if missing:
-            raise ValueError(
-                f"The weights lack {len(missing)} parameters of the model or have them in another "
-                f"shape: {', '.join(missing[:6])}, .... They are those of another model or for "
-                "another number of classes than MODEL.ROI_HEADS.NUM_CLASSES. Use the config.yaml "
-                "that the training saved beside the weights."
-            )
 
     def _load_file(self, filename: str) -> Dict[str, Any]:
         if filename.endswith(".pkl"):
@@ -334,8 +275,10 @@ class SCNetCheckpointer(DetectionCheckpointer):
             content = from_model_zoo(content, filename)
         elif filename.endswith(".pyth"):
             content = from_pycls(self._torch_load(filename), filename)
+        elif filename.endswith(".safetensors"):
+            content = from_another_program({"model": read_safetensors(filename)}, filename)
         else:
-            content = super()._load_file(filename)
+            content = from_another_program(super()._load_file(filename), filename)
         for part in ("model", TRAINING_MODEL):
             if part in content:
                 check_weights(content[part], filename)
@@ -345,23 +288,7 @@ class SCNetCheckpointer(DetectionCheckpointer):
         return check_named(read_torch(f, self.trusted), f)
 
     def _log_incompatible_keys(self, incompatible: _IncompatibleKeys) -> None:
-        """Log what was loaded and what was not, module by module."""
-        names = list(self.model.state_dict())
-        misshapen = {key for key, *_ in incompatible.incorrect_shapes}
-        absent = [x for x in incompatible.missing_keys if x not in misshapen]
-        loaded = len(names) - len(misshapen) - len(absent)
-        report = [f"{loaded} of {len(names)} tensors of the model were loaded."]
-        if absent:
-            groups = ", ".join(group(absent, names))
-            report.append(f"Not in the weights, left at their initial values: {groups}")
-        if misshapen:
-            headers = ("left at its initial value", "shape in the weights", "in the model")
-            report.append(tabulate(incompatible.incorrect_shapes, headers))
-        if incompatible.unexpected_keys:
-            unused = incompatible.unexpected_keys
-            groups = ", ".join(group(unused, unused + names))
-            report.append(f"In the weights, but not in the model: {groups}")
-        self.logger.info("\n".join(report))
+        self.logger.info(describe(self.model, incompatible))
 
 
 def check_finite(model: nn.Module) -> None:
@@ -377,26 +304,3 @@ def check_finite(model: nn.Module) -> None:
             "them, so no checkpoint was written. Go on from the last one (--resume) with a lower "
             "SOLVER.BASE_LR or with SOLVER.CLIP_GRADIENTS.ENABLED True."
         )
-
-
-def group(chosen: List[str], names: List[str]) -> List[str]:
-    """Write "a.b.*" where all names below "a.b" are among the chosen.
-
-    Args:
-        chosen: some of the names.
-        names: of all parameters, parts separated by dots.
-    """
-    counts: Dict[str, int] = {}
-    for sign, keys in ((1, names), (-1, chosen)):
-        for key in keys:
-            parts = key.split(".")
-            for depth in range(1, len(parts)):
-                prefix = ".".join(parts[:depth])
-                counts[prefix] = counts.get(prefix, 0) + sign
-    grouped: Dict[str, None] = {}  # a set in order
-    for key in chosen:
-        parts = key.split(".")
-        prefixes = (".".join(parts[:depth]) for depth in range(1, len(parts)))
-        whole = next((prefix for prefix in prefixes if counts[prefix] == 0), None)
-        grouped[f"{whole}.*" if whole else key] = None
-    return list(grouped)
