@@ -65,9 +65,19 @@ def test_killed_at_random_moments(environment, run, tmp_path):
         assert_equal(load(folder), load(tmp_path / "whole"))
 
 
-def test_a_checkpoint_is_enough(make_trainer, tmp_path):
+RECIPE = [  # docs/recipes.md
+    *("INPUT.LARGE_SCALE_JITTER.ENABLED", True, "INPUT.LARGE_SCALE_JITTER.SIZE", 96),
+    *("INPUT.COLOR_JITTER", 0.2, "INPUT.COPY_PASTE", 0.5, "SOLVER.OPTIMIZER", "AdamW"),
+    *("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"),
+    *("DATALOADER.REPEAT_THRESHOLD", 0.9, "SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"),
+    *("SOLVER.EMA.ENABLED", True, "DATALOADER.NUM_WORKERS", 1),
+]
+
+
+@pytest.mark.parametrize("more", [[], RECIPE], ids=["", "recipe"])
+def test_a_checkpoint_is_enough(make_trainer, tmp_path, more):
     """Also for the seed, if none was given; and at a step that is no multiple of anything."""
-    opts = ["SEED", -1, "SOLVER.CHECKPOINT_PERIOD", 3]
+    opts = ["SEED", -1, "SOLVER.CHECKPOINT_PERIOD", 3, *more]
     whole = make_trainer(*opts)
     whole.train()
     final = load(tmp_path / "run")

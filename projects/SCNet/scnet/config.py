@@ -112,6 +112,17 @@ def add_scnet_config(cfg: CN) -> None:
     # image is very large.
     _C.INPUT.MAX_PIXELS = MAX_PIXELS
 
+    # Large-scale jitter: an image is resized to a random share of a square of SIZE pixels, within
+    # SCALES, and what is larger than the square is cropped. It replaces INPUT.MIN_SIZE_TRAIN.
+    _C.INPUT.LARGE_SCALE_JITTER = CN()
+    _C.INPUT.LARGE_SCALE_JITTER.ENABLED = False
+    _C.INPUT.LARGE_SCALE_JITTER.SCALES = (0.1, 2.0)
+    _C.INPUT.LARGE_SCALE_JITTER.SIZE = 1024
+    # Brightness, contrast and saturation are multiplied by random values from 1 - this to 1 + this.
+    _C.INPUT.COLOR_JITTER = 0.0
+    # The share of the training images that get objects of other images pasted onto them.
+    _C.INPUT.COPY_PASTE = 0.0
+
     # "SGD" (the paper, Sec. 5.1) or "AdamW", which needs fewer steps when nothing is pretrained.
     _C.SOLVER.OPTIMIZER = "SGD"
 
