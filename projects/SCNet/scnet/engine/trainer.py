@@ -25,6 +25,7 @@ from ..data.config_from_data import semantic_classes
 from ..data.datasets.catalog import set_reading, thing_classes
 from ..data.datasets.class_names import check_num_classes
 from ..data.datasets.loading import load_once_per_machine
+from ..data.object_sizes import notes_on_sizes
 from ..data.train_loader import TrainLoader
 from ..data.workers import outlive_signals
 from ..device_name import device_name
@@ -302,7 +303,11 @@ class Trainer(DefaultTrainer):
             )
         batch_size = cfg.SOLVER.IMS_PER_BATCH // (processes * parts)
         set_reading(cfg, cfg.DATASETS.TRAIN)
-        loader = TrainLoader(cfg, SCNetDatasetMapper(cfg, True), batch_size)
+        mapper = SCNetDatasetMapper(cfg, True)
+        loader = TrainLoader(cfg, mapper, batch_size)
+        if comm.is_main_process():
+            for note in notes_on_sizes(cfg, loader.records, mapper.augmentations):
+                logger.warning(note)
         for name in cfg.DATASETS.TRAIN:
             check_num_classes(cfg, name, thing_classes(name))
         return loader
