@@ -1,0 +1,179 @@
+"""What gpu_report.py measures: which models, in which precisions, and what it has to leave out.
+
+How a time is measured is in ``scnet.inference.benchmark`` and ``scnet.engine.step_benchmark``.
+"""
+
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+
+import torch
+
+from scnet.device_name import device_name
+from scnet.engine.precision import set_tf32
+from scnet.engine.step_benchmark import measure_step
+from scnet.inference.benchmark import Settings, measure_memory, measure_speed, tf32_in_force
+from scnet_tools.paper_tables import FPS, TABLES
+
+BASELINE = "cascade_mask_rcnn_sem_R_50_FPN_20e_coco"
+# Of this project: shipped config -> what the page calls it.
+OWN_MODELS = {
+    "scnet_R_50_FPN_20e_coco": "SCNet",
+    "htc_R_50_FPN_20e_coco": "HTC",
+    BASELINE: "Cascade Mask R-CNN, semantic branch",
+}
+MODELS = {
+    **OWN_MODELS,
+    "detectron2_cascade_mask_rcnn_R_50_FPN": "Detectron2's Cascade Mask R-CNN",
+    "detectron2_mask_rcnn_R_50_FPN": "Detectron2's Mask R-CNN",
+}
+IMAGES_PER_STEP = 2  # on one GPU, as in the paper, Sec. 5.1
+
+
+class Precision(NamedTuple):
+    """A way to compute.
+
+    Attributes:
+        name: on the page.
+        dtype: see :class:`Settings`.
+        tf32: see :func:`set_tf32`.
+    """
+
+    name: str
+    dtype: str
+    tf32: bool
+
+
+PRECISIONS = (
+    Precision("float32", "float32", False),
+    Precision("TF32", "float32", True),
+    Precision("float16", "float16", False),
+    Precision("bfloat16", "bfloat16", False),
+)
+
+
+class Section(NamedTuple):
+    """A table of the page, with the flags that were in force when it was measured."""
+
+    title: str
+    flags: str
+    rows: List[Dict[str, Any]]
+
+
+def measure(settings: Settings) -> Tuple[List[Section], List[Section], List[str]]:
+    """Measure all models in all precisions that the device has.
+
+    Args:
+        settings: of the config files of MODELS, in their order; in float32, not optimized.
+
+    Returns:
+        the sections on inference; those on training; and what is left out, as sentences.
+    """
+    inference: List[Section] = []
+    training: List[Section] = []
+    left_out: List[str] = []
+    if settings.device != "cuda":
+        left_out.append("Peak memory: PyTorch only counts what it has allocated on GPUs.")
+    for precision in PRECISIONS:
+        missing = why_not(precision, settings.device)
+        if missing:
+            left_out.append(f"{precision.name}: {missing}")
+            continue
+        set_tf32(precision.tf32)
+        in_precision = replace(settings, dtype=precision.dtype)
+        inference += measure_inference(precision.name, in_precision, left_out)
+        training.append(measure_training(precision.name, in_precision, left_out))
+    return inference, training, left_out
+
+
+def why_not(precision: Precision, device: str) -> str:
+    """Say why a device cannot compute in a precision; "" if it can."""
+    if device == "cpu":
+        reasons = {
+            "TF32": "Only NVIDIA's GPUs since Ampere have it.",
+            "float16": "It is measured on GPUs only, as a CPU cannot train in it.",
+        }
+        return reasons.get(precision.name, "")
+    major, minor = torch.cuda.get_device_capability()
+    if precision.name in ("TF32", "bfloat16") and major < 8:
+        return f"{device_name('cuda')} has compute capability {major}.{minor}; Ampere's is 8.0."
+    return ""
+
+
+@contextmanager
+def measuring(what: str, left_out: List[str]) -> Iterator[None]:
+    """Within it, what the GPU or the precision is too small for ends one measurement, and is named.
+
+    Args:
+        what: is measured; it is printed.
+        left_out: gets what could not be measured.
+    """
+    print(f"== {what}", file=sys.stderr)
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError:
+        left_out.append(f"{what}: The GPU has too little memory.")
+    except FloatingPointError:
+        left_out.append(f"{what}: A loss or a gradient is not finite.")
+
+
+def measure_inference(name: str, settings: Settings, left_out: List[str]) -> List[Section]:
+    """Measure one image at a time, with the models as they are and optimized.
+
+    Args:
+        name: of the precision.
+        settings: of all models, not optimized.
+        left_out: gets what cannot be measured.
+    """
+    optimized = replace(settings, optimize=True)
+    if settings.dtype != "float32":
+        files = [f"{model}.yaml" for model in OWN_MODELS]
+        optimized = replace(optimized, config_files=files, weights=[])
+        others = " and ".join(label for model, label in MODELS.items() if model not in OWN_MODELS)
+        left_out.append(
+            f"{name}, optimize_for_inference: It does this for the models of this project, not for "
+            f"{others}."
+        )
+    sections = []
+    for title, asked in ((name, settings), (f"{name}, optimize_for_inference", optimized)):
+        rows: List[Dict[str, Any]] = []
+        with measuring(f"Inference, {title}", left_out):
+            memory: Sequence[Optional[float]] = [None] * len(asked.config_files)
+            if asked.device == "cuda":
+                memory = measure_memory(asked)
+            rows = [{**row, "MiB": mib} for row, mib in zip(measure_speed(asked), memory)]
+        paper = paper_ratios()
+        rows = [{**row, "paper": paper.get(row["config"])} for row in rows]
+        sections.append(Section(title, flags_in_force(), with_ratios(rows)))
+    return sections
+
+
+def measure_training(name: str, settings: Settings, left_out: List[str]) -> Section:
+    """Measure training steps of one model after the other; see :func:`measure_inference`."""
+    settings = replace(settings, batch_size=IMAGES_PER_STEP)
+    rows = []
+    for file, label in zip(settings.config_files, MODELS.values()):
+        with measuring(f"Training, {name}, {label}", left_out):
+            rows.append(measure_step(file, settings))
+    return Section(name, flags_in_force(), with_ratios(rows))
+
+
+def flags_in_force() -> str:
+    """The flags that change speed and rounding, read back from PyTorch."""
+    benchmark = "yes" if torch.backends.cudnn.benchmark else "no"
+    return f"In force: TF32 in {tf32_in_force()}; cudnn.benchmark {benchmark}."
+
+
+def with_ratios(rows: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+    """Add "ratio", the time / that of the baseline; None if that could not be measured."""
+    baseline = {row["config"]: row["total"] for row in rows}.get(BASELINE)
+    return [{**row, "ratio": baseline and row["total"] / baseline} for row in rows]
+
+
+def paper_ratios() -> Dict[str, float]:
+    """Config -> time per image / that of the baseline, by Table 1 of the paper."""
+    table = TABLES["1"]
+    column = table.value_columns.index(FPS)
+    speeds = {row.config: row.paper[column] for row in table.rows}
+    return {config: speeds[BASELINE] / speed for config, speed in speeds.items()}
