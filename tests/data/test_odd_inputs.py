@@ -16,6 +16,7 @@ from scnet import SCNetDatasetMapper, configure_for_datasets
 from scnet.data.own_data import register_datasets
 
 BOX = "annotations.0.bbox"
+STRIDE = 8  # of the semantic map
 
 
 def append(part, **values):
@@ -261,7 +262,8 @@ def test_odd_inputs_are_trained_on(coco_set, tiny_cfg, title, filter_empty, mask
         assert (height > width) == (record["height"] > record["width"])
         assert out["image"].dtype == torch.uint8
         instances = out["instances"]
-        assert out["sem_seg"].shape == instances.image_size == (height, width)
+        assert instances.image_size == (height, width)
+        assert out["sem_seg"].shape == (-(-height // STRIDE), -(-width // STRIDE))
         assert len(instances.gt_masks) == len(instances.gt_classes) == len(instances)
         boxes = instances.gt_boxes
         clipped = boxes.clone()
@@ -288,6 +290,7 @@ def test_crops_without_objects(coco_set, tiny_cfg, filter_empty, rle):
     mapper, counts = SCNetDatasetMapper(tiny_cfg, True), set()
     for record in get_detection_dataset_dicts([name], filter_empty) * 40:
         out = mapper(record)
-        assert out["image"].shape[1:] == out["sem_seg"].shape
+        height, width = out["image"].shape[1:]
+        assert out["sem_seg"].shape == (-(-height // STRIDE), -(-width // STRIDE))
         counts.add(len(out["instances"]))
     assert 0 in counts and max(counts) > 0

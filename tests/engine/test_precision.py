@@ -130,9 +130,9 @@ def test_batches_are_pinned_where_there_is_a_gpu(make_trainer, monkeypatch, devi
     loader.cfg = loader.cfg.clone()
     loader.cfg.defrost()
     loader.cfg.MODEL.DEVICE = device
-    iter(loader)
+    assert not list(loader)
     loader.cfg.DATALOADER.PIN_MEMORY = False
-    iter(loader)
+    assert not list(loader)
     assert [kw["pin_memory"] for kw in asked] == [pinned, False]
 
 

@@ -195,3 +195,23 @@ def test_an_onnx_file_that_was_changed_on_purpose(tmp_path, caplog):
     onnx.save(model, path)
     assert load_exported(path).metadata == metadata
     assert "model.onnx' has no checksum" in caplog.text
+
+
+def test_onnx_runs_with_cuda_or_the_cpu_and_never_unasked_with_tensorrt(
+    tmp_path, monkeypatch, caplog
+):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    write_small(tmp_path / "model.onnx")
+    asked, session = [], onnxruntime.InferenceSession
+
+    def note(path, providers):
+        asked.append(providers)
+        return session(path, providers=["CPUExecutionProvider"])
+
+    names = [f"{name}ExecutionProvider" for name in ("Tensorrt", "CUDA", "Azure", "CPU")]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: names)
+    monkeypatch.setattr(onnxruntime, "InferenceSession", note)
+    with caplog.at_level("INFO", logger="scnet"):
+        load_exported(tmp_path / "model.onnx")
+    assert asked == [["CUDAExecutionProvider", "CPUExecutionProvider"]]
+    assert "with CPUExecutionProvider." in caplog.text  # what is in force, not what was asked for

@@ -37,13 +37,12 @@ def write_torchscript(model: SCNet, path: str, metadata: Dict) -> None:
         ValueError: see :func:`scnet.export.tracing.tracing_adapter`.
         OSError: the file cannot be written; the message names it.
     """
-    adapter, file = tracing_adapter(model), io.BytesIO()
+    adapter = tracing_adapter(model)
     with quiet_tracing():
         traced = torch.jit.trace(adapter, adapter.flattened_inputs, check_trace=False)
     content = json.dumps({**metadata, "outputs": names_of_outputs(model)})
     # In memory, because PyTorch's writer of files ends the process where the disk is full.
-    torch.jit.save(traced, file, _extra_files={METADATA + ".json": content})
-    write_whole(path, file.getvalue())
+    write_whole(path, traced.save_to_buffer(_extra_files={METADATA + ".json": content}))
     remember(path)
 
 

@@ -25,6 +25,9 @@ from .own_files import is_own
 logger = logging.getLogger(__name__)
 
 METADATA = "metadata"
+# Of ONNX Runtime, the first that is there. TensorRT, which it would prefer, may build an engine for
+# each size of image, which takes minutes.
+PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
 AGAIN = "Copy it again from where it came, or export the model again (tools/export.py)."
 
 
@@ -158,10 +161,10 @@ def _load_onnx(path: str, trusted: bool):  # it is data, trusted or not
         raise ImportError(
             "Models in ONNX are run by ONNX Runtime: pip install onnxruntime"
         ) from error
+    there = onnxruntime.get_available_providers()
     try:
-        session = onnxruntime.InferenceSession(
-            path, providers=onnxruntime.get_available_providers()
-        )
+        session = onnxruntime.InferenceSession(path, providers=[x for x in PROVIDERS if x in there])
+        logger.info(f"ONNX Runtime runs '{path}' with {', '.join(session.get_providers())}.")
         metadata = json.loads(session.get_modelmeta().custom_metadata_map.get(METADATA, "{}"))
         if KEYS & metadata.keys():
             metadata = check(metadata, path)

@@ -18,5 +18,5 @@ class ClampedBox2BoxTransform(Box2BoxTransform):
         limits = [float("-inf")] * 2 + [-self.scale_clamp * weight_w, -self.scale_clamp * weight_h]
         # Each number is written by the device itself: it would wait for a copy of the list.
         low = torch.stack([torch.full((), limit, device=deltas.device) for limit in limits])
-        clamped = torch.maximum(deltas.float().unflatten(1, (-1, 4)), low)
-        return super().apply_deltas(clamped.flatten(1), boxes)
+        clamped = torch.maximum(deltas.float(), low.repeat(deltas.shape[1] // 4))
+        return super().apply_deltas(clamped, boxes)

@@ -192,9 +192,11 @@ def average_down(x: Tensor, size: Tuple[int, int]) -> Tensor:
         x: (R, C, H, W).
         size: height and width of the result.
     """
-    if x.shape[-1] % size[1] or x.shape[-2] % size[0]:
+    height, width = x.shape[-2:]
+    if height % size[0] or width % size[1]:
         return F.adaptive_avg_pool2d(x, size)
-    return x.unflatten(3, (size[1], -1)).unflatten(2, (size[0], -1)).mean(dim=(3, 5))
+    x = x.unflatten(3, (size[1], width // size[1])).unflatten(2, (size[0], height // size[0]))
+    return x.mean(dim=(3, 5))
 
 
 def pooling_maps(features: Dict[str, Tensor]) -> Dict[str, Tensor]:
