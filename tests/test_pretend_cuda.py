@@ -129,7 +129,7 @@ def test_devices_precision_and_waits(name, dtype, waits_of_detectron2):
     heads = 1 if cfg.MODEL.SCNET.MASK_BRANCH == "sample_consistency" else 3
     for_masks = heads * (1 + cfg.MODEL.SCNET.FEATURE_RELAY)
     expected = Counter(
-        {"context_pooler.py": poolings, "mask_branch.py": for_masks, "meta_arch.py": 2}
+        {"context_pooler.py": poolings, "mask_branch.py": for_masks, "semantic_head.py": 2}
     )
     assert our_waits(training) <= expected
     assert our_waits(inference) <= Counter({"context_pooler.py": poolings_at_inference})

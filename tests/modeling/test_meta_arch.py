@@ -79,16 +79,16 @@ def test_semantic_maps_may_have_the_size_of_the_image_or_the_stride_of_the_head(
         x["sem_seg"] = torch.randint(0, 9, size)
         x["sem_seg"][::8, ::8][0] = 255
     head, logits = model.semantic_head, torch.zeros(2, 9, 8, 12)
-    whole = model._semantic_targets(head, batch, logits)
+    whole = head.targets(batch, logits)
     assert whole.shape == (2, 8, 12) and whole.dtype == torch.int64
     assert torch.equal(whole[0, :8, :10], batch[0]["sem_seg"][::8, ::8])
     assert (whole[:, :, 10:] == 255).all()
     for x in batch:
         x["sem_seg"] = x["sem_seg"][::8, ::8].to(torch.uint8)
-    assert torch.equal(model._semantic_targets(head, batch, logits), whole)
+    assert torch.equal(head.targets(batch, logits), whole)
     batch[1]["sem_seg"] = batch[1]["sem_seg"][1:]
     with pytest.raises(ValueError, match=r"\(7, 10\), but the image has \(64, 80\).*COMMON_STRIDE"):
-        model._semantic_targets(head, batch, logits)
+        head.targets(batch, logits)
 
 
 def test_no_positives_at_any_stage(tiny_cfg, make_model, make_batch):
@@ -110,7 +110,7 @@ def test_padding_of_the_semantic_map_is_ignored(tiny_cfg, make_model, make_batch
     """The loss of a batch is that of its images alone, weighted by their labelled pixels."""
     model = make_model(tiny_cfg).train()
     batch = make_batch(tiny_cfg, [[1], [1]])
-    targets = model._semantic_targets(model.semantic_head, batch, torch.zeros(2, 9, 8, 12))
+    targets = model.semantic_head.targets(batch, torch.zeros(2, 9, 8, 12))
     assert targets.shape == (2, 8, 12)
     assert (targets != 255).sum() == 8 * 10 + 7 * 8
 

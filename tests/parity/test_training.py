@@ -75,7 +75,7 @@ def step(request, model, reference):
         "losses": losses,
         "stages": stages,
         "mask_samples": [samples[t] for t in model.roi_heads.mask_branch.stages],
-        "sem_seg": model._semantic_targets(model.semantic_head, batch, logits["semantic"]),
+        "sem_seg": model.semantic_head.targets(batch, logits["semantic"]),
     }
 
 

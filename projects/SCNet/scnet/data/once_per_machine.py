@@ -1,4 +1,4 @@
-"""What one process of a machine makes, and the others of that machine get from it."""
+"""What one process makes, and others get from it: above all those of its machine."""
 
 import io
 import os
@@ -25,14 +25,30 @@ def once_per_machine(make: Callable[[], T]) -> T:
     """
     if comm.get_local_size() == 1:
         return make()
+    return from_first_process(make, comm.get_local_rank() == 0, comm.get_local_process_group())
+
+
+def from_first_process(
+    make: Callable[[], T], is_first: bool, group: Optional[torch.distributed.ProcessGroup] = None
+) -> T:
+    """Make something in the first process of a group; all of the group call this and get it.
+
+    Args:
+        make: what it returns or raises can be pickled.
+        is_first: this process is the first of the group.
+        group: of processes; by default all.
+
+    Raises:
+        Exception: what ``make`` raises, in all processes.
+    """
     made: Optional[T] = None
     failed: Optional[Exception] = None
-    if comm.get_local_rank() == 0:
+    if is_first:
         try:
             made = make()
         except Exception as error:  # the others would wait in vain
             failed = error
-    made, failed_there = comm.all_gather((made, failed), comm.get_local_process_group())[0]
+    made, failed_there = comm.all_gather((made, failed), group)[0]
     if failed_there:
         raise failed or failed_there  # its own has a traceback
     return made

@@ -1,10 +1,13 @@
 """What the processes of a training share: threads of the CPU, what one knows, the model."""
 
-from typing import Any, Callable, Optional, Tuple, TypeVar
+from functools import partial
+from typing import Callable, TypeVar
 
 import torch
 from detectron2.utils import comm
 from torch import nn
+
+from ..data.once_per_machine import from_first_process
 
 Result = TypeVar("Result")
 
@@ -31,16 +34,7 @@ def on_main_process(function: Callable[..., Result], *args) -> Result:
     Raises:
         Exception: what the function raised, in each process.
     """
-    outcome: Tuple[Any, Optional[Exception]] = (None, None)
-    if comm.is_main_process():
-        try:
-            outcome = function(*args), None
-        except Exception as mistake:  # any: the other processes wait to hear of it
-            outcome = None, mistake
-    result, error = comm.all_gather(outcome)[0]
-    if error is not None:
-        raise error
-    return result
+    return from_first_process(partial(function, *args), comm.is_main_process())
 
 
 def broadcast_buffers(model: nn.Module) -> None:

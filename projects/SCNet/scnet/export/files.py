@@ -6,17 +6,15 @@ why neither ``torch.export`` nor PyTorch's exporter to ONNX that is built on it 
 
 import io
 import json
-import os
 import warnings
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Callable, Dict
 
 import torch
 
 from ..modeling.meta_arch import SCNet
-from ..whole_files import naming, write_whole
+from ..whole_files import naming, place_beside, remove_if_there, write_whole
 from .checksum import with_checksum
 from .own_files import remember
 from .tracing import names_of_outputs, tracing_adapter
@@ -52,20 +50,23 @@ def write_onnx(model: SCNet, path: str, metadata: Dict) -> None:
     size = {1: "height", 2: "width"}
     axes = {name: {0: "detections"} for name in outputs}
     axes.update({name: axis | size for name, axis in axes.items() if name == "masks"})
-    with naming(path), TemporaryDirectory(dir=os.path.dirname(path) or ".") as folder:
-        graph = Path(folder, "graph.onnx")
-        with quiet_tracing():
-            torch.onnx.export(
-                adapter,
-                adapter.flattened_inputs,
-                str(graph),
-                dynamo=False,
-                opset_version=OPSET,
-                input_names=["image"],
-                output_names=outputs,
-                dynamic_axes={"image": size, **axes},
-            )
-        content = with_metadata(graph.read_bytes(), {**metadata, "outputs": outputs})
+    with naming(path):
+        graph = place_beside(path)
+        try:
+            with quiet_tracing():
+                torch.onnx.export(
+                    adapter,
+                    adapter.flattened_inputs,
+                    graph,
+                    dynamo=False,
+                    opset_version=OPSET,
+                    input_names=["image"],
+                    output_names=outputs,
+                    dynamic_axes={"image": size, **axes},
+                )
+            content = with_metadata(Path(graph).read_bytes(), {**metadata, "outputs": outputs})
+        finally:
+            remove_if_there(graph)
     write_whole(path, content)
 
 

@@ -14,7 +14,6 @@ from detectron2.modeling.postprocessing import sem_seg_postprocess
 from detectron2.structures import Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
-from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from . import class_metadata
@@ -258,55 +257,11 @@ class SCNet(GeneralizedRCNN):
         """
         losses = Losses()
         if self.semantic_head is not None:
-            sem_seg = self._semantic_targets(self.semantic_head, batched_inputs, logits[SEMANTIC])
+            sem_seg = self.semantic_head.targets(batched_inputs, logits[SEMANTIC])
             losses.include(self.semantic_head.losses(logits[SEMANTIC], sem_seg))
         if self.global_context_head is not None:
             losses.include(self.global_context_head.losses(logits[GLOBAL_CONTEXT], targets))
         return losses
-
-    def _semantic_targets(
-        self, head: SemanticHead, batched_inputs: List[Dict], logits: Tensor
-    ) -> Tensor:
-        """The semantic maps at the stride of the head, padded with the value to ignore.
-
-        Args:
-            head: the semantic head.
-            batched_inputs: with "sem_seg" at the size of the image, or at that of every pixel at
-                multiples of the stride, as SCNetDatasetMapper makes it.
-            logits: (N, K, H, W) of the head.
-
-        Returns:
-            int64 (N, H, W)
-
-        Raises:
-            KeyError: an image has no semantic map.
-            ValueError: a semantic map has another size.
-        """
-        height, width = logits.shape[-2:]
-        targets = []
-        for x in batched_inputs:
-            name = x.get("file_name", "An image")
-            if "sem_seg" not in x:
-                raise KeyError(
-                    f"{name} has no semantic map ('sem_seg'), but the "
-                    "semantic branch is on. Train with SCNetDatasetMapper, which makes one, or set "
-                    "MODEL.SCNET.SEMANTIC.SOURCE 'none'."
-                )
-            sem_seg, size = x["sem_seg"], x["image"].shape[-2:]
-            small = tuple(-(-side // head.stride) for side in size)
-            if sem_seg.shape == size:
-                sem_seg = sem_seg[:: head.stride, :: head.stride]
-            elif sem_seg.shape != small:
-                raise ValueError(
-                    f"{name} has a semantic map ('sem_seg') of height and width "
-                    f"{tuple(sem_seg.shape)}, but the image has {tuple(size)}. It must have the "
-                    f"same, or {small}: every pixel at multiples of {head.stride} "
-                    "(MODEL.SEM_SEG_HEAD.COMMON_STRIDE)."
-                )
-            padding = (0, width - sem_seg.shape[1], 0, height - sem_seg.shape[0])
-            sem_seg = sem_seg.to(self.device)
-            targets.append(F.pad(sem_seg, padding, value=head.ignore_value))
-        return torch.stack(targets).long()
 
     def _add_context_outputs(
         self, outputs: List[Dict], logits: Dict[str, Tensor], image_sizes: List[Tuple[int, int]]

@@ -4,9 +4,10 @@ Shapes: N images, C channels, K semantic classes, (H, W) the size of the level t
 head's stride (the padded image divided by 8).
 """
 
-from typing import Dict, Tuple
+from typing import Dict, List, Tuple
 
 import fvcore.nn.weight_init as weight_init
+import torch
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import SEM_SEG_HEADS_REGISTRY
@@ -49,6 +50,47 @@ class SemanticHead(nn.Module):
             levels have.
         """
         raise NotImplementedError
+
+    def targets(self, batched_inputs: List[Dict], logits: Tensor) -> Tensor:
+        """The semantic maps at the stride of the head, padded with the value to ignore.
+
+        Args:
+            batched_inputs: with "sem_seg" at the size of the image, or at that of every pixel at
+                multiples of the stride, as SCNetDatasetMapper makes it.
+            logits: (N, K, H, W) of these images.
+
+        Returns:
+            int64 (N, H, W)
+
+        Raises:
+            KeyError: an image has no semantic map.
+            ValueError: a semantic map has another size.
+        """
+        height, width = logits.shape[-2:]
+        targets = []
+        for x in batched_inputs:
+            name = x.get("file_name", "An image")
+            if "sem_seg" not in x:
+                raise KeyError(
+                    f"{name} has no semantic map ('sem_seg'), but the "
+                    "semantic branch is on. Train with SCNetDatasetMapper, which makes one, or set "
+                    "MODEL.SCNET.SEMANTIC.SOURCE 'none'."
+                )
+            sem_seg, size = x["sem_seg"], x["image"].shape[-2:]
+            small = tuple(-(-side // self.stride) for side in size)
+            if sem_seg.shape == size:
+                sem_seg = sem_seg[:: self.stride, :: self.stride]
+            elif sem_seg.shape != small:
+                raise ValueError(
+                    f"{name} has a semantic map ('sem_seg') of height and width "
+                    f"{tuple(sem_seg.shape)}, but the image has {tuple(size)}. It must have the "
+                    f"same, or {small}: every pixel at multiples of {self.stride} "
+                    "(MODEL.SEM_SEG_HEAD.COMMON_STRIDE)."
+                )
+            padding = (0, width - sem_seg.shape[1], 0, height - sem_seg.shape[0])
+            sem_seg = sem_seg.to(logits.device)
+            targets.append(F.pad(sem_seg, padding, value=self.ignore_value))
+        return torch.stack(targets).long()
 
     def losses(self, logits: Tensor, targets: Tensor) -> Losses:
         """Cross entropy, averaged over the pixels that carry a label.
