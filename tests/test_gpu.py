@@ -1,6 +1,8 @@
-"""On a GPU: in float32 the same detections and losses as on a CPU."""
+"""On a GPU: the same detections and losses as on a CPU, lower precision, and waits of the host."""
 
 import copy
+import warnings
+from itertools import repeat
 
 import pytest
 import torch
@@ -8,7 +10,11 @@ from detectron2.utils.events import EventStorage
 
 from detecting_models import MODELS, spread_out
 from helpers import detect
+from host_waits import allowed_waits, our_waits, poolings_of
 from parity_tools import match
+from scnet import optimize_for_inference
+from scnet.engine.optimizer import build_optimizer
+from scnet.engine.step import StepTrainer
 
 DEVICE = "cuda"
 pytestmark = [
@@ -73,3 +79,48 @@ def test_the_same_losses(models, cfg, make_batch):
     for name, loss in found.items():
         assert loss.device.type == DEVICE
         assert loss.item() == pytest.approx(expected[name].item(), rel=1e-3, abs=1e-5), name
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_lower_precision_trains_and_finds_objects(cfg, make_model, make_batch, dtype):
+    model = make_model(cfg).to(DEVICE)
+    batch = make_batch(cfg, [[0, 1, 2], [3]])
+    trainer = StepTrainer(model, repeat(batch), build_optimizer(cfg, model), precision=dtype)
+    before = copy.deepcopy(model.state_dict())
+    with EventStorage() as storage:
+        for _ in range(10):  # in float16 the scale of the loss is found first
+            trainer.run_step()
+        assert all(value == value for value, _ in storage.latest().values())
+    after = model.state_dict()
+    changed = [name for name, x in after.items() if not torch.equal(x, before[name])]
+    assert {name for name, _ in model.named_parameters() if "mask_branch" in name} <= set(changed)
+    assert all(torch.isfinite(x).all() for x in after.values())
+
+    optimized = optimize_for_inference(model, dtype)
+    (found,) = detect(optimized, [{"image": torch.rand(3, 96, 128) * 255}])
+    assert len(found) and torch.isfinite(found.pred_boxes.tensor).all()
+    assert found.scores.dtype == torch.float32 and found.pred_masks.any()
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
+def test_the_host_waits_no_more_than_is_counted_on_the_pretend_gpu(
+    models, cfg, make_batch, training
+):
+    _, model = models
+    model.train(training)
+    batch = make_batch(cfg, [[0, 1, 2], [3]])
+    with (
+        poolings_of(model) as poolings,
+        EventStorage(),
+        torch.set_grad_enabled(training),
+        warnings.catch_warnings(record=True) as caught,
+    ):
+        warnings.simplefilter("always")
+        torch.cuda.set_sync_debug_mode("warn")
+        try:
+            model(batch)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+    waits = [w.filename for w in caught if "synchronizing CUDA operation" in str(w.message)]
+    assert waits  # else they are not seen
+    assert our_waits(waits) <= allowed_waits(cfg, len(poolings), training)

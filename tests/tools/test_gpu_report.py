@@ -1,7 +1,9 @@
 """The page of gpu_report.py, measured at a tiny size on a CPU."""
 
 import re
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,9 +20,8 @@ NARROW = [
     *("MODEL.RESNETS.RES2_OUT_CHANNELS", "32", "CUDNN_BENCHMARK", "True"),
 ]
 GFLOPS_PER_SECOND = 3.0
-OPTIMIZED = ", optimize_for_inference"
-OWN = list(OWN_MODELS.values())
-ALL = list(MODELS.values())
+OWN, ALL = list(OWN_MODELS.values()), list(MODELS.values())
+AS_IT_IS, OPTIMIZED = "as it is", "optimized"
 
 
 def start(*args, opts=NARROW):
@@ -30,17 +31,18 @@ def start(*args, opts=NARROW):
 
 
 def tables(text):
-    """(part of the page, title) -> the flags, and the rows: a dict of the cells of each."""
+    """(precision, "inference" or "training") -> the flags, and the rows: a dict of cells each."""
     found = {}
-    for part, body in re.findall(r"^## (\w+):.*?\n(.*?)(?=^## )", text, re.MULTILINE | re.DOTALL):
-        for title, flags, table in re.findall(r"### (.*)\n\n(.*)\n\n((?:\|.*\n)+)", body):
-            lines = [[c.strip() for c in x.strip("|").split("|")] for x in table.splitlines()]
-            header, _, *rows = lines
-            found[part, title] = (flags, [dict(zip(header, row, strict=True)) for row in rows])
+    pattern = r"^### (\S+): (\w+), .*\n\n(.*)\n\n((?:\|.*\n)+)"
+    for precision, what, flags, table in re.findall(pattern, text, re.MULTILINE):
+        header, _, *rows = [
+            [c.strip() for c in x.strip("|").split("|")] for x in table.splitlines()
+        ]
+        found[precision, what] = (flags, [dict(zip(header, row, strict=True)) for row in rows])
     return found
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def flags_restored():
     """PyTorch's flags as they are without the tool: TF32 in convolutions only."""
     places = (torch.backends.cudnn, torch.backends.cuda.matmul)
@@ -53,61 +55,88 @@ def flags_restored():
 
 
 @pytest.mark.slow
-def test_the_page(tmp_path, flags_restored, monkeypatch, capsys):
+def test_the_page(tmp_path, monkeypatch, capsys):
     for module in (benchmark, step_benchmark):
         monkeypatch.setattr(module, "matrix_product_speed", lambda settings: GFLOPS_PER_SECOND)
-    fixed = ["--device", "cpu", "--size", 64, 96, "--rounds", 1, "--warmup", 0]
+    fixed = ["--device", "cpu", "--size", 64, 96, "--rounds", 1, "--warmup", 0, "--seeds"]
     start("--output", tmp_path / "out", *fixed)
     text = (tmp_path / "out/gpu_report.md").read_text()
     assert text in capsys.readouterr().out
 
     found = tables(text)
-    models = {key: [row["model"] for row in rows] for key, (_, rows) in found.items()}
-    assert models == {
-        ("Inference", "float32"): ALL,
-        ("Inference", f"float32{OPTIMIZED}"): ALL,
-        ("Inference", "bfloat16"): ALL,
-        ("Inference", f"bfloat16{OPTIMIZED}"): OWN,
-        ("Training", "float32"): ALL,
-        ("Training", "bfloat16"): ALL,
-    }
+    ways = {key: [(row["model"], row["way"]) for row in rows] for key, (_, rows) in found.items()}
+    as_it_is = [(model, AS_IT_IS) for model in ALL]
+    for precision in ("float32", "bfloat16"):
+        optimized = [(model, OPTIMIZED) for model in OWN]
+        assert ways.pop((precision, "inference")) == as_it_is + optimized
+        assert ways.pop((precision, "training")) == as_it_is
+    assert not ways
     by_the_paper = ["0.726", "1.000", "1.000", "–", "–"]  # 4.5 / 6.2, 4.5 / 4.5 of its Table 1
     gflops = {}
-    for (part, title), (flags, rows) in found.items():
+    for (_, what), (flags, rows) in found.items():
         assert flags == (
             "In force: TF32 in convolutions no, matrix products no, on a GPU that has it; "
             "cudnn.benchmark yes."
         )
-        seconds = {row["model"]: float(row["seconds"]) for row in rows}
+        seconds = {(row["model"], row["way"]): float(row["seconds"]) for row in rows}
         for row in rows:
-            time = seconds[row["model"]]
-            ratio = time / seconds[MODELS[BASELINE]]  # of numbers with four digits
+            time = seconds[row["model"], row["way"]]
+            ratio = time / seconds[MODELS[BASELINE], row["way"]]  # of numbers with four digits
             assert float(row["ratio"]) == pytest.approx(ratio, abs=6e-4 + 1e-3 * ratio)
             assert 0 < float(row["min"]) <= time <= float(row["max"])
             assert row["MiB"] == "–"
-            assert row["channels_last"] == ("yes" if OPTIMIZED in title else "no")
+            assert row["channels last"] == ("yes" if row["way"] == OPTIMIZED else "no")
             # The work of a model does not depend on the precision.
             work = float(row["of limit"]) * time * GFLOPS_PER_SECOND
-            assert gflops.setdefault((part, row["model"]), work) == pytest.approx(work, rel=0.05)
-        if part == "Inference":
-            assert [row["paper"] for row in rows] == by_the_paper[: len(rows)]
+            assert gflops.setdefault((what, row["model"]), work) == pytest.approx(work, rel=0.05)
+        if what == "inference":
+            assert [row["paper"] for row in rows] == by_the_paper + by_the_paper[:3]
             assert {row["detections"] for row in rows} == {"5"}
+            parts = [sum(float(row[part]) for part in (*benchmark.PARTS, "other")) for row in rows]
+            assert parts == pytest.approx([float(row["seconds"]) for row in rows], rel=0.01)
         else:
-            assert not {"paper", "detections"} & rows[0].keys()
+            assert not {"paper", "detections", "masks"} & rows[0].keys()
     for model in ALL:  # two images per step, forward and backward
-        assert gflops["Training", model] > 4 * gflops["Inference", model] > 0
+        assert gflops["training", model] > 4 * gflops["inference", model] > 0
 
-    left_out = text.split("## Left out\n\n")[1].split("\n\n")[0].splitlines()
-    assert [line.split(": ")[0] for line in left_out] == [
-        "- Peak memory",
-        "- TF32",
-        "- float16",
-        f"- bfloat16{OPTIMIZED}",
-    ]
-    assert all(model in left_out[-1] for model in ALL if model not in OWN)
-    assert text.startswith("# Speed on cpu (")
+    left_out = text.split("### Left out\n\n")[1].split("\n\n")[0].splitlines()
+    assert [x.split(": ")[0] for x in left_out] == ["- Peak memory", "- TF32", "- float16"]
+    assert text.startswith("# SCNet on cpu (")
     assert torch.__version__ in text and "'MODEL.RESNETS.RES2_OUT_CHANNELS' '32'" in text
     assert "GPU available" in text.split("## Hardware and versions")[1]
+    assert "Left out, without --seeds." in text.split("## Table 2 of the paper")[1]
+    tests = text.split("## Tests on a GPU")[1].split("## Speed")[0]
+    assert re.search(r"\d+ (passed|skipped)", tests) and "failed" not in tests
+
+
+def test_table_2_comes_after_a_page_without_it(tmp_path, monkeypatch):
+    path, asked = tmp_path / "gpu_report.md", []
+
+    def reproduce(args):
+        asked.append(args)
+        assert path.read_text().count("Not finished yet.") == 1
+        (tmp_path / "table2").mkdir()
+        (tmp_path / "table2/table2.md").write_text("| the table |\n")
+
+    monkeypatch.setattr(speed_report, "measure", lambda settings: ([], []))
+    monkeypatch.setattr(speed_report, "run_tests", lambda: "## Tests on a GPU")
+    monkeypatch.setattr(speed_report, "reproduce", reproduce)
+    start("--device", "cpu", "--output", tmp_path)
+    assert (asked[0].table, asked[0].dataset, asked[0].seeds) == ("2", "shapes", [1, 2, 3, 4, 5])
+    assert asked[0].opts == ["MODEL.DEVICE", "cpu"]
+    assert "## Table 2 of the paper\n\n| the table |\n\n## Hardware" in path.read_text()
+
+
+def test_the_tests_are_those_that_need_a_gpu(monkeypatch):
+    def run(command, **kwargs):
+        assert command[1:] == ["-m", "pytest", "-q", "-m", "gpu", str(speed_report.TESTS)]
+        return subprocess.CompletedProcess(command, 1, "1 failed\n", "a warning")
+
+    assert speed_report.TESTS == REPOSITORY / "tests/test_gpu.py"
+    monkeypatch.setattr(subprocess, "run", run)
+    assert speed_report.run_tests() == "## Tests on a GPU\n\n```text\n1 failed\na warning\n```"
+    monkeypatch.setattr(speed_report, "TESTS", Path("nowhere"))
+    assert "in the repository, not in the installed package" in speed_report.run_tests()
 
 
 ROWS = [{"config": name, "total": 2.0, "MiB": 7} for name in MODELS]
@@ -137,37 +166,28 @@ def pretend(monkeypatch):
         monkeypatch.setattr(speed_runs, "measure_speed", of_all)
         monkeypatch.setattr(speed_runs, "measure_memory", lambda s: range(len(s.config_files)))
         files = [f"{model}.yaml" for model in MODELS]
-        return speed_runs.measure(benchmark.Settings(files)), measured
+        return *speed_runs.measure(benchmark.Settings(files)), measured
 
     return pretend
 
 
-def test_a_gpu_has_all_precisions_with_the_flags_that_belong_to_them(pretend, flags_restored):
-    (inference, training, left_out), measured = pretend((8, 0))
-    assert measured == [
-        (dtype, optimize, tf32, tf32)
-        for dtype, tf32 in (
-            *(("float32", False), ("float32", True)),
-            *(("float16", False), ("bfloat16", False)),
-        )
-        for optimize in (False, True)
-    ]
-    names = ["float32", "TF32", "float16", "bfloat16"]
-    assert [s.title for s in training] == names
-    assert [s.title for s in inference] == [x for name in names for x in (name, name + OPTIMIZED)]
-    for section in (*inference, *training):
-        word = "yes" if section.title.startswith("TF32") else "no"
+def test_a_gpu_has_all_precisions_with_the_flags_that_belong_to_them(pretend):
+    sections, left_out, measured = pretend((8, 0))
+    precisions = [("float32", False), ("float32", True), ("float16", False), ("bfloat16", False)]
+    assert measured == [(d, way, t, t) for d, t in precisions for way in (False, True)]
+    assert [s.title for s in sections] == ["float32", "TF32", "float16", "bfloat16"]
+    for section in sections:
+        word = "yes" if section.title == "TF32" else "no"
         assert f"TF32 in convolutions {word}, matrix products {word}" in section.flags
-    assert [row["MiB"] for row in inference[0].rows] == [0, 1, 2, 3, 4]
-    assert [x.split(":")[0] for x in left_out] == [n + OPTIMIZED for n in ("float16", "bfloat16")]
+    assert [row["MiB"] for row in sections[0].inference] == [0, 1, 2, 3, 4, 0, 1, 2]
+    assert not left_out
 
 
-def test_what_an_older_gpu_does_not_have_is_named(pretend, flags_restored):
-    (inference, training, left_out), _ = pretend((7, 5))
-    assert [section.title for section in training] == ["float32", "float16"]
-    assert len(inference) == 4
+def test_what_an_older_gpu_does_not_have_is_named(pretend):
+    sections, left_out, _ = pretend((7, 5))
+    assert [section.title for section in sections] == ["float32", "float16"]
     reason = "cuda (NVIDIA X) has compute capability 7.5; Ampere's is 8.0."
-    assert {f"TF32: {reason}", f"bfloat16: {reason}"} < set(left_out)
+    assert left_out == [f"TF32: {reason}", f"bfloat16: {reason}"]
 
 
 @pytest.mark.parametrize(
@@ -177,12 +197,12 @@ def test_what_an_older_gpu_does_not_have_is_named(pretend, flags_restored):
         (FloatingPointError, "A loss or a gradient is not finite."),
     ],
 )
-def test_what_fails_is_named_and_the_rest_measured(pretend, flags_restored, error, reason):
-    (_, training, left_out), _ = pretend((8, 0), ("float16", BASELINE), error)
-    assert f"Training, float16, {MODELS[BASELINE]}: {reason}" in left_out
-    by_title = {section.title: section.rows for section in training}
+def test_what_fails_is_named_and_the_rest_measured(pretend, error, reason):
+    sections, left_out, _ = pretend((8, 0), ("float16", BASELINE), error)
+    assert left_out == [f"Training, float16, {MODELS[BASELINE]}: {reason}"]
+    by_title = {section.title: section.training for section in sections}
     assert [row["config"] for row in by_title["float16"]] == [m for m in MODELS if m != BASELINE]
-    assert {row["ratio"] for row in by_title["float16"]} == {None}
+    assert {str(row["ratio"]) for row in by_title["float16"]} == {"nan"}
     assert {row["ratio"] for row in by_title["bfloat16"]} == {1.0}
 
 
@@ -197,10 +217,10 @@ def test_what_fails_is_named_and_the_rest_measured(pretend, flags_restored, erro
     ],
 )
 def test_mistakes_end_with_one_line_before_anything_is_measured(
-    args, opts, message, monkeypatch, tmp_path, flags_restored
+    args, opts, message, monkeypatch, tmp_path
 ):
     (tmp_path / "gpu_report.md").write_text("mine")
-    monkeypatch.setattr(speed_report, "measure", None)
+    monkeypatch.setattr(speed_report, "run_tests", None)
     words = ["--output", tmp_path, *(word.format(folder=tmp_path) for word in args)]
     message = re.escape(message.format(folder=tmp_path))
     with pytest.raises(SystemExit, match=f"^gpu_report.py: .*{message}") as error:
@@ -208,8 +228,3 @@ def test_mistakes_end_with_one_line_before_anything_is_measured(
     assert "\n" not in str(error.value)
     assert [x.name for x in tmp_path.iterdir()] == ["gpu_report.md"]
     assert (tmp_path / "gpu_report.md").read_text() == "mine"
-
-
-def test_every_model_is_a_shipped_config():
-    for model in MODELS:
-        assert (REPOSITORY / f"projects/SCNet/configs/{model}.yaml").is_file()

@@ -1,9 +1,12 @@
-"""The page that gpu_report.py writes about what ``speed_runs`` has measured."""
+"""The page that gpu_report.py writes: tests, speed, and Table 2 on generated images."""
 
 import os
+import subprocess
+import sys
 import time
 from argparse import Namespace
-from typing import Any, List, Sequence
+from pathlib import Path
+from typing import Any, Dict, List
 
 import torch
 from detectron2.utils.collect_env import collect_env_info
@@ -12,18 +15,19 @@ from tabulate import tabulate
 import scnet
 from scnet.config import read_cfg
 from scnet.device_name import device_name
-from scnet.inference.benchmark import Settings
+from scnet.inference.benchmark import PARTS, Settings
 from scnet.overwrite import refuse_impossible_outputs
 from scnet.whole_files import whole_file
+from scnet_tools.paper_runs import reproduce
 from scnet_tools.speed_runs import IMAGES_PER_STEP, MODELS, Section, measure
 
 NAME = "gpu_report.md"
-# Of the rows -> name and format on the page.
+TESTS = Path(__file__).resolve().parents[3] / "tests/test_gpu.py"  # not in an installed package
+# Columns of the rows -> their format.
 COLUMNS = {
-    **{"total": ("seconds", ".4g"), "min": ("min", ".4g"), "max": ("max", ".4g")},
-    **{"ratio": ("ratio", ".3f"), "paper": ("paper", ".3f"), "of limit": ("of limit", ".3g")},
-    **{"MiB": ("MiB", ".0f"), "detections": ("detections", "g")},
-    "channels last": ("channels_last", ""),
+    **{"way": "", "seconds": ".4g", "min": ".4g", "max": ".4g", "ratio": ".3f", "paper": ".3f"},
+    **{"of limit": ".3g", "MiB": ".0f", "detections": "g", "channels last": ""},
+    **dict.fromkeys([*PARTS, "other"], ".4g"),
 }
 DECIDED_HERE = (
     *("MODEL.WEIGHTS", "MODEL.SCNET.OPTIMIZE_FOR_INFERENCE"),
@@ -32,24 +36,26 @@ DECIDED_HERE = (
 )
 NOTES = """
 All models have ResNet-50 and random weights, and get the same random images. Seconds: median of the
-rounds. Ratio: seconds / those of Cascade Mask R-CNN with the semantic branch, in the same table.
-Paper: the same ratio from the images per second of its Table 1, measured on one Tesla V100; "–"
-where it has none. Of limit: the seconds that the convolutions and matrix products would take at the
-speed of a large matrix product / seconds. MiB: what PyTorch allocated on the GPU at most.
-channels_last: the layout of the weights of the convolutions in memory.
+rounds. Ratio: seconds / those of Cascade Mask R-CNN with the semantic branch, in the same way and
+precision. Paper: the same ratio from the images per second of its Table 1, measured on one Tesla
+V100; "–" where it has none. Of limit: the seconds that the convolutions and matrix products would
+take at the speed of a large matrix product / seconds. MiB: what PyTorch allocated on the GPU at
+most. Channels last: the layout of the weights of the convolutions in memory. Optimized: with
+optimize_for_inference. The last columns of inference are the seconds of its parts.
 
 float32 and TF32 are single precision, on NVIDIA's GPUs without and with rounding to TF32. float16
 and bfloat16 are mixed precision, by PyTorch's autocast, without TF32.
-"""
-TRAINING_NOTES = """
-A step copies the images to the device, runs forward and backward, and then the optimizer, as in
-train_net.py, with a learning rate of 0. Copies of the objects join the proposals, so that each mask
-head trains on nearly as many regions as a step can have.
+
+A training step copies the images to the device, runs forward and backward, and then the optimizer,
+as in train_net.py, with a learning rate of 0. Copies of the objects join the proposals, so that
+each mask head trains on nearly as many regions as a step can have.
 """
 
 
 def report(args: Namespace) -> str:
-    """Measure what the device can do, write the page, and return it.
+    """Test and measure what the device can do, write the page, and return it.
+
+    Table 2 takes longest. The page is there before it, and written again with it.
 
     Args:
         args: of gpu_report.py.
@@ -58,76 +64,93 @@ def report(args: Namespace) -> str:
         FileExistsError: the folder has a page already.
         OSError: the folder cannot be written to.
         ValueError: see :class:`Settings`; or --opts has a key that has no effect.
+        ChildProcessError: a training of Table 2 failed.
     """
     path = os.path.join(args.output, NAME)
     if os.path.lexists(path):
         raise FileExistsError(f"'{args.output}' has {NAME} already. Choose another --output.")
     refuse_impossible_outputs([path], [])
-    refuse_decided_keys(args.opts)
-    files = [f"{model}.yaml" for model in MODELS]
+    for key, value in zip(args.opts[::2], args.opts[1::2]):
+        if key in DECIDED_HERE and value:
+            raise ValueError(f"--opts has {key}, which the report decides itself. Leave it out.")
     numbers = {"size": args.size, "rounds": args.rounds, "warmup": args.warmup}
+    files = [f"{model}.yaml" for model in MODELS]
     settings = Settings(files, device=args.device, opts=args.opts, **numbers)
     torch.backends.cudnn.benchmark = read_cfg(settings.config_files[0], args.opts).CUDNN_BENCHMARK
-    page = write_page(settings, *measure(settings))
+    parts = [describe(settings), run_tests(), *describe_speed(settings, *measure(settings))]
+    page = write(path, parts, "Not finished yet." if args.seeds else "Left out, without --seeds.")
+    if args.seeds:
+        page = write(path, parts, train_table2(args, settings.device))
+    return page
+
+
+def write(path: str, parts: List[str], table2: str) -> str:
+    """Write the page, and return it; it ends with Detectron2's list of hardware and versions."""
+    hardware = f"## Hardware and versions\n\n```text\n{collect_env_info()}\n```"
+    page = "\n\n".join([*parts, f"## Table 2 of the paper\n\n{table2}", hardware]) + "\n"
     with whole_file(path) as f:
         f.write(page)
     return page
 
 
-def refuse_decided_keys(opts: Sequence[str]) -> None:
-    """Refuse KEY VALUE pairs that would have no effect.
-
-    Raises:
-        ValueError: there is one; the message names it.
-    """
-    given = dict(zip(opts[::2], opts[1::2]))
-    for key in DECIDED_HERE:
-        if given.get(key):
-            raise ValueError(f"--opts has {key}, which the report decides itself. Leave it out.")
-
-
-def write_page(
-    settings: Settings, inference: List[Section], training: List[Section], left_out: List[str]
-) -> str:
-    """Lay out the page; it ends with Detectron2's list of hardware and versions."""
+def describe(settings: Settings) -> str:
+    """The head of the page."""
     height, width = settings.size
-    size = f"{height} x {width} (height x width)"
     description = {
         "date": time.strftime("%Y-%m-%d %H:%M"),
         "versions": f"SCNet for Detectron2 {scnet.__version__}, PyTorch {torch.__version__}",
         "threads": settings.threads,
+        "images": f"{height} x {width} (height x width)",
         "rounds": f"{settings.rounds}, and {settings.warmup} before to warm up",
         "options": " ".join(map(repr, settings.opts)) or "none",
     }
-    parts = (
-        f"# Speed on {device_name(settings.device)}",
-        "\n".join(f"- {key}: {value}" for key, value in description.items()),
-        NOTES.strip(),
-        f"## Inference: seconds per image of {size}",
-        *map(lay_out, inference),
-        f"## Training: seconds per step of {IMAGES_PER_STEP} images of {size}",
-        TRAINING_NOTES.strip(),
-        *map(lay_out, training),
-        "## Left out",
-        "\n".join(f"- {reason}" for reason in left_out) or "Nothing.",
-        "## Hardware and versions",
-        f"```text\n{collect_env_info()}\n```",
-    )
-    return "\n\n".join(parts) + "\n"
+    lines = "\n".join(f"- {key}: {value}" for key, value in description.items())
+    return f"# SCNet on {device_name(settings.device)}\n\n{lines}"
 
 
-def lay_out(section: Section) -> str:
-    """A section with its table."""
+def run_tests() -> str:
+    """The tests that need a GPU: what pytest says at the end."""
+    if not TESTS.is_file():
+        text = "Left out: they are in the repository, not in the installed package."
+    else:
+        print("== Tests", file=sys.stderr)
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", str(TESTS)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=TESTS.parents[1])
+        text = f"```text\n{(done.stdout + done.stderr).strip()[-8000:]}\n```"
+    return f"## Tests on a GPU\n\n{text}"
+
+
+def describe_speed(settings: Settings, sections: List[Section], left_out: List[str]) -> List[str]:
+    """The tables of all precisions, and what they do not have."""
+    parts = ["## Speed", NOTES.strip()]
+    for section in sections:
+        for what, rows in (
+            ("inference, seconds per image", section.inference),
+            (f"training, seconds per step of {IMAGES_PER_STEP} images", section.training),
+        ):
+            parts += [f"### {section.title}: {what}", section.flags, lay_out(rows)]
+    return [*parts, "### Left out", "\n".join(f"- {x}" for x in left_out) or "Nothing."]
+
+
+def lay_out(rows: List[Dict[str, Any]]) -> str:
+    """A table of rows as ``speed_runs`` gives them."""
 
     def cell(value: Any, form: str) -> str:
-        return "–" if value is None else format(value, form)
+        return "–" if value != value else format(value, form)  # nan
 
-    lines = [
-        {
-            "model": MODELS[row["config"]],
-            **{name: cell(row[key], form) for key, (name, form) in COLUMNS.items() if key in row},
-        }
-        for row in section.rows
-    ]
+    lines = []
+    for row in rows:
+        row = {**row, "seconds": row["total"]}
+        cells = {key: cell(row[key], form) for key, form in COLUMNS.items() if key in row}
+        lines.append({"model": MODELS[row["config"]], **cells})
     table = tabulate(lines, headers="keys", tablefmt="github", disable_numparse=True)
-    return f"### {section.title}\n\n{section.flags}\n\n{table or 'Nothing could be measured.'}"
+    return table or "Nothing could be measured."
+
+
+def train_table2(args: Namespace, device: str) -> str:
+    """Train the rows of Table 2 on generated images, as reproduce.py does: its table."""
+    output = Path(args.output, "table2")
+    fixed = {"table": "2", "dataset": "shapes", "schedule": None, "rows": None, "weights": None}
+    given = {"seeds": args.seeds, "output": str(output), "opts": ["MODEL.DEVICE", device]}
+    reproduce(Namespace(**fixed, **given, num_gpus=1, dry_run=False))
+    return (output / "table2.md").read_text(encoding="utf-8").strip()

@@ -6,7 +6,8 @@ How a time is measured is in ``scnet.inference.benchmark`` and ``scnet.engine.st
 import sys
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from math import nan
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 import torch
 
@@ -15,6 +16,8 @@ from scnet.engine.precision import set_tf32
 from scnet.engine.step_benchmark import measure_step
 from scnet.inference.benchmark import Settings, measure_memory, measure_speed, tf32_in_force
 from scnet_tools.paper_tables import FPS, TABLES
+
+Row = Dict[str, Any]
 
 BASELINE = "cascade_mask_rcnn_sem_R_50_FPN_20e_coco"
 # Of this project: shipped config -> what the page calls it.
@@ -28,6 +31,8 @@ MODELS = {
     "detectron2_cascade_mask_rcnn_R_50_FPN": "Detectron2's Cascade Mask R-CNN",
     "detectron2_mask_rcnn_R_50_FPN": "Detectron2's Mask R-CNN",
 }
+AS_IT_IS = "as it is"
+INFERENCE: Dict[str, Dict[str, bool]] = {AS_IT_IS: {}, "optimized": {"optimize": True}}
 IMAGES_PER_STEP = 2  # on one GPU, as in the paper, Sec. 5.1
 
 
@@ -54,49 +59,49 @@ PRECISIONS = (
 
 
 class Section(NamedTuple):
-    """A table of the page, with the flags that were in force when it was measured."""
+    """What was measured in a precision, with the flags that were in force."""
 
     title: str
     flags: str
-    rows: List[Dict[str, Any]]
+    inference: List[Row]
+    training: List[Row]
 
 
-def measure(settings: Settings) -> Tuple[List[Section], List[Section], List[str]]:
+def measure(settings: Settings) -> Tuple[List[Section], List[str]]:
     """Measure all models in all precisions that the device has.
 
     Args:
         settings: of the config files of MODELS, in their order; in float32, not optimized.
 
     Returns:
-        the sections on inference; those on training; and what is left out, as sentences.
+        the sections; and what is left out, as sentences.
     """
-    inference: List[Section] = []
-    training: List[Section] = []
-    left_out: List[str] = []
-    if settings.device != "cuda":
+    sections, left_out = [], []
+    if settings.device == "cpu":
         left_out.append("Peak memory: PyTorch only counts what it has allocated on GPUs.")
-    for precision in PRECISIONS:
-        missing = why_not(precision, settings.device)
+    for name, dtype, tf32 in PRECISIONS:
+        missing = why_not(name, settings.device)
         if missing:
-            left_out.append(f"{precision.name}: {missing}")
+            left_out.append(f"{name}: {missing}")
             continue
-        set_tf32(precision.tf32)
-        in_precision = replace(settings, dtype=precision.dtype)
-        inference += measure_inference(precision.name, in_precision, left_out)
-        training.append(measure_training(precision.name, in_precision, left_out))
-    return inference, training, left_out
+        set_tf32(tf32)
+        asked = replace(settings, dtype=dtype)
+        inference = measure_inference(name, asked, left_out)
+        training = measure_training(name, asked, left_out)
+        sections.append(Section(name, flags_in_force(), inference, training))
+    return sections, left_out
 
 
-def why_not(precision: Precision, device: str) -> str:
+def why_not(precision: str, device: str) -> str:
     """Say why a device cannot compute in a precision; "" if it can."""
     if device == "cpu":
         reasons = {
             "TF32": "Only NVIDIA's GPUs since Ampere have it.",
             "float16": "It is measured on GPUs only, as a CPU cannot train in it.",
         }
-        return reasons.get(precision.name, "")
+        return reasons.get(precision, "")
     major, minor = torch.cuda.get_device_capability()
-    if precision.name in ("TF32", "bfloat16") and major < 8:
+    if precision in ("TF32", "bfloat16") and major < 8:
         return f"{device_name('cuda')} has compute capability {major}.{minor}; Ampere's is 8.0."
     return ""
 
@@ -118,45 +123,34 @@ def measuring(what: str, left_out: List[str]) -> Iterator[None]:
         left_out.append(f"{what}: A loss or a gradient is not finite.")
 
 
-def measure_inference(name: str, settings: Settings, left_out: List[str]) -> List[Section]:
-    """Measure one image at a time, with the models as they are and optimized.
+def measure_inference(name: str, settings: Settings, left_out: List[str]) -> List[Row]:
+    """Measure one image at a time: all models as they are, and our own also in other ways.
 
     Args:
         name: of the precision.
-        settings: of all models, not optimized.
+        settings: of all models, as they are.
         left_out: gets what cannot be measured.
     """
-    optimized = replace(settings, optimize=True)
-    if settings.dtype != "float32":
-        files = [f"{model}.yaml" for model in OWN_MODELS]
-        optimized = replace(optimized, config_files=files, weights=[])
-        others = " and ".join(label for model, label in MODELS.items() if model not in OWN_MODELS)
-        left_out.append(
-            f"{name}, optimize_for_inference: It does this for the models of this project, not for "
-            f"{others}."
-        )
-    sections = []
-    for title, asked in ((name, settings), (f"{name}, optimize_for_inference", optimized)):
-        rows: List[Dict[str, Any]] = []
-        with measuring(f"Inference, {title}", left_out):
-            memory: Sequence[Optional[float]] = [None] * len(asked.config_files)
-            if asked.device == "cuda":
-                memory = measure_memory(asked)
-            rows = [{**row, "MiB": mib} for row, mib in zip(measure_speed(asked), memory)]
-        paper = paper_ratios()
-        rows = [{**row, "paper": paper.get(row["config"])} for row in rows]
-        sections.append(Section(title, flags_in_force(), with_ratios(rows)))
-    return sections
+    rows: List[Row] = []
+    for way, flags in INFERENCE.items():
+        files = settings.config_files[: len(OWN_MODELS) if flags else None]
+        asked = replace(settings, config_files=files, weights=[], **flags)
+        with measuring(f"Inference, {name}, {way}", left_out):
+            memory = [nan] * len(files) if asked.device == "cpu" else measure_memory(asked)
+            found = [{**row, "MiB": mib} for row, mib in zip(measure_speed(asked), memory)]
+            rows += with_ratios([{"way": way, **row} for row in found])
+    paper = paper_ratios()
+    return [{**row, "paper": paper.get(row["config"], nan)} for row in rows]
 
 
-def measure_training(name: str, settings: Settings, left_out: List[str]) -> Section:
+def measure_training(name: str, settings: Settings, left_out: List[str]) -> List[Row]:
     """Measure training steps of one model after the other; see :func:`measure_inference`."""
     settings = replace(settings, batch_size=IMAGES_PER_STEP)
     rows = []
     for file, label in zip(settings.config_files, MODELS.values()):
         with measuring(f"Training, {name}, {label}", left_out):
-            rows.append(measure_step(file, settings))
-    return Section(name, flags_in_force(), with_ratios(rows))
+            rows.append({"way": AS_IT_IS, **measure_step(file, settings)})
+    return with_ratios(rows)
 
 
 def flags_in_force() -> str:
@@ -165,10 +159,10 @@ def flags_in_force() -> str:
     return f"In force: TF32 in {tf32_in_force()}; cudnn.benchmark {benchmark}."
 
 
-def with_ratios(rows: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
-    """Add "ratio", the time / that of the baseline; None if that could not be measured."""
-    baseline = {row["config"]: row["total"] for row in rows}.get(BASELINE)
-    return [{**row, "ratio": baseline and row["total"] / baseline} for row in rows]
+def with_ratios(rows: List[Row]) -> List[Row]:
+    """Add "ratio", the time / that of the baseline; nan if that could not be measured."""
+    baseline = {row["config"]: row["total"] for row in rows}.get(BASELINE, nan)
+    return [{**row, "ratio": row["total"] / baseline} for row in rows]
 
 
 def paper_ratios() -> Dict[str, float]:

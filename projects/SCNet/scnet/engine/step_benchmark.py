@@ -8,8 +8,8 @@ work.
 
 import gc
 from itertools import repeat
+from math import nan
 from pathlib import Path
-from statistics import median
 from typing import Any, Dict, List, Tuple
 
 import torch
@@ -28,13 +28,13 @@ from ..inference.benchmark import (
     make_batch,
     make_model,
     matrix_product_speed,
+    summarize,
 )
 from .optimizer import build_optimizer
 from .step import StepTrainer
 
 OBJECTS = 8  # per image; COCO has 7.3
 MOVES = 0.04  # of the copies, in sides of the object: their IoU with it is about 0.87
-MAX_OVERFLOWS = 30  # steps after which float16 has found how far it can scale the loss
 
 
 def measure_step(config_file: str, settings: Settings) -> Dict[str, Any]:
@@ -52,7 +52,7 @@ def measure_step(config_file: str, settings: Settings) -> Dict[str, Any]:
         "config"; "total", the median of the seconds of a step, "min" and "max"; "GFLOPs" of a step;
         "limit", the seconds that these take at the speed of a large matrix product, and "of limit",
         limit / total; "channels last", "yes" or "no"; "MiB", what PyTorch had allocated on a GPU at
-        most in a step, None on a CPU.
+        most in a step, nan on a CPU.
 
     Raises:
         FloatingPointError: a loss is not finite.
@@ -60,34 +60,29 @@ def measure_step(config_file: str, settings: Settings) -> Dict[str, Any]:
     """
     gc.collect()  # the model that was measured before
     trainer = make_trainer(config_file, settings)
+    on_gpu = settings.device == "cuda"
+    rounds = []
     with EventStorage():
-        settle(trainer)
-        if settings.device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
         with FlopCounterMode(display=False) as counter:
             trainer.run_step()
-        gflops, mib = counter.get_total_flops() / 1e9, None
-        if settings.device == "cuda":
-            mib = torch.cuda.max_memory_allocated() / 2**20
-        seconds, limits = [], []
+        gflops = counter.get_total_flops() / 1e9
         for _ in range(settings.warmup + settings.rounds):
+            # Between the steps: a machine that becomes slower does so for both.
+            limit = gflops / matrix_product_speed(settings)
+            if on_gpu:
+                torch.cuda.reset_peak_memory_stats()
             start = clock(trainer.device)
             trainer.run_step()
-            seconds.append(clock(trainer.device) - start)
-            # Between the steps: a machine that becomes slower does so for both.
-            limits.append(gflops / matrix_product_speed(settings))
-    seconds, limits = seconds[settings.warmup :], limits[settings.warmup :]
-    total, limit = median(seconds), median(limits)
+            seconds = clock(trainer.device) - start
+            mib = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else nan
+            rounds.append({"total": seconds, "limit": limit, "MiB": mib})
+    row = summarize(rounds[settings.warmup :])
     return {
         "config": Path(config_file).stem,
-        "total": total,
-        "min": min(seconds),
-        "max": max(seconds),
+        **row,
         "GFLOPs": gflops,
-        "limit": limit,
-        "of limit": limit / total,
+        "of limit": row["limit"] / row["total"],
         "channels last": channels_last(trainer.model),
-        "MiB": mib,
     }
 
 
@@ -108,29 +103,16 @@ def make_trainer(config_file: str, settings: Settings) -> StepTrainer:
 
     model.proposal_generator.register_forward_hook(add_copies)
     dtype = getattr(torch, settings.dtype)
-    return StepTrainer(
+    trainer = StepTrainer(
         model,
         repeat(make_training_batch(cfg, settings)),
         build_optimizer(cfg, model),
         precision=None if dtype == torch.float32 else dtype,
     )
-
-
-def settle(trainer: StepTrainer) -> None:
-    """Step until the optimizer takes part.
-
-    In float16 the loss is scaled; where gradients overflow, the scale is halved, and the step is
-    one without the optimizer.
-
-    Raises:
-        FloatingPointError: the gradients are not finite, however little the loss is scaled.
-    """
-    for _ in range(MAX_OVERFLOWS):
-        before = trainer.grad_scaler.get_scale()
-        trainer.run_step()
-        if trainer.grad_scaler.get_scale() >= before:
-            return
-    raise FloatingPointError(f"The gradients in {trainer.precision} are not finite.")
+    if trainer.grad_scaler.is_enabled():
+        # The usual scale, 65536, overflows at first, and such steps are without the optimizer.
+        trainer.grad_scaler = torch.amp.GradScaler(settings.device, init_scale=1.0)
+    return trainer
 
 
 def make_training_batch(cfg: CfgNode, settings: Settings) -> List[Dict]:
@@ -143,10 +125,9 @@ def make_training_batch(cfg: CfgNode, settings: Settings) -> List[Dict]:
     batch = make_batch(cfg.INPUT.FORMAT, settings)
     height, width = settings.size
     stride, classes = cfg.MODEL.SEM_SEG_HEAD.COMMON_STRIDE, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
+    small = (-(-height // stride), -(-width // stride))
     for x in batch:
-        x["sem_seg"] = torch.randint(
-            classes, (-(-height // stride), -(-width // stride)), dtype=torch.uint8
-        )
+        x["sem_seg"] = torch.randint(classes, small, dtype=torch.uint8)
         x["instances"] = make_objects(height, width, cfg.MODEL.ROI_HEADS.NUM_CLASSES)
     return batch
 

@@ -38,15 +38,15 @@ NOTES = """
 Times: seconds per image, medians of the rounds; min and max of the total. A part lasts until the
 next one begins. Context: semantic branch and global context. Boxes: all cascade stages and
 non-maximum suppression. Masks: with feature relay. Post-processing: boxes rescaled, masks pasted.
-Other: the total less the parts; images normalized and padded. Speed: total
-of the first config / total of this one; above 1 is faster. Detections: per image. Parameters:
-millions of weights and biases, frozen ones too. GFLOPs: per image, of convolutions and matrix
-products by their definitions, a multiply-add counted as 2. Limit: seconds that these would take at
-the speed of a large matrix product in the precision of the convolutions, which is measured in each
-round. Of limit: limit / total; it can exceed 1 with --optimize, which computes some convolutions
-with fewer operations. Channels last: the layout of the weights in memory. MiB: peak memory of
-building the model and running it once (GPU: what PyTorch allocated there; CPU: the resident set of
-a process that does nothing else).
+Other: the total less the parts; images normalized and padded. Speed: total of the first config /
+total of this one; above 1 is faster. Detections: per image. Parameters: millions of weights and
+biases, frozen ones too. GFLOPs: per image, of convolutions and matrix products by their
+definitions, a multiply-add counted as 2. Limit: seconds that these would take at the speed of a
+large matrix product in the precision of the convolutions, which is measured in each round.
+Of limit: limit / total; it can exceed 1 with --optimize, which computes some convolutions with
+fewer operations. Channels last: the layout of the weights in memory. MiB: peak memory of building
+the model and running it once (GPU: what PyTorch allocated there; CPU: the resident set of a process
+that does nothing else).
 """
 
 
@@ -339,9 +339,8 @@ def matrix_product_speed(settings: Settings) -> float:
 
 
 def summarize(rounds: Sequence[Dict[str, float]]) -> Dict[str, float]:
-    """Medians of the results of :func:`run_once`, "other" than the parts, "min" and "max"."""
+    """Medians of what each round has, and "min" and "max" of its "total"."""
     row = {key: median(r[key] for r in rounds) for key in rounds[0]}
-    row["other"] = row["total"] - sum(row[part] for part in PARTS)
     totals = [r["total"] for r in rounds]
     return {**row, "min": min(totals), "max": max(totals)}
 
@@ -383,6 +382,7 @@ def measure_speed(settings: Settings) -> List[Dict]:
     for k, of_config in enumerate(zip(*rounds[settings.warmup :])):
         name = Path(settings.config_files[k]).stem
         row: Dict[str, Any] = {"config": name, **summarize(of_config)}
+        row["other"] = row["total"] - sum(row[part] for part in PARTS)
         row["speed"] = (rows[0] if rows else row)["total"] / row["total"]
         row["parameters"] = parameters[k] / 1e6
         row["GFLOPs"] = flops[k]
