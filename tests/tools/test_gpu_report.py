@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch._dynamo.exc import TorchDynamoException
 
 from helpers import REPOSITORY, TINY
 from scnet.engine import step_benchmark
 from scnet.inference import benchmark
+from scnet.modeling import compiled_regions
 from scnet_tools import gpu_report, speed_report, speed_runs
 from scnet_tools.speed_runs import BASELINE, MODELS, OWN_MODELS
 
@@ -21,7 +23,7 @@ NARROW = [
 ]
 GFLOPS_PER_SECOND = 3.0
 OWN, ALL = list(OWN_MODELS.values()), list(MODELS.values())
-AS_IT_IS, OPTIMIZED = "as it is", "optimized"
+AS_IT_IS, OPTIMIZED, BOTH, COMPILED = "as it is", "optimized", "optimized, compiled", "compiled"
 
 
 def start(*args, opts=NARROW):
@@ -58,6 +60,9 @@ def flags_restored():
 def test_the_page(tmp_path, monkeypatch, capsys):
     for module in (benchmark, step_benchmark):
         monkeypatch.setattr(module, "matrix_product_speed", lambda settings: GFLOPS_PER_SECOND)
+    monkeypatch.setattr(compiled_regions, "BACKEND", "eager")  # seconds in place of minutes
+    one = lambda model: {"rpn_head": model.proposal_generator.rpn_head}  # noqa: E731
+    monkeypatch.setattr(compiled_regions, "regions", one)
     fixed = ["--device", "cpu", "--size", 64, 96, "--rounds", 1, "--warmup", 0, "--seeds"]
     start("--output", tmp_path / "out", *fixed)
     text = (tmp_path / "out/gpu_report.md").read_text()
@@ -67,9 +72,9 @@ def test_the_page(tmp_path, monkeypatch, capsys):
     ways = {key: [(row["model"], row["way"]) for row in rows] for key, (_, rows) in found.items()}
     as_it_is = [(model, AS_IT_IS) for model in ALL]
     for precision in ("float32", "bfloat16"):
-        optimized = [(model, OPTIMIZED) for model in OWN]
-        assert ways.pop((precision, "inference")) == as_it_is + optimized
-        assert ways.pop((precision, "training")) == as_it_is
+        optimized, both, compiled = ([(m, way) for m in OWN] for way in (OPTIMIZED, BOTH, COMPILED))
+        assert ways.pop((precision, "inference")) == as_it_is + optimized + both
+        assert ways.pop((precision, "training")) == as_it_is + compiled
     assert not ways
     by_the_paper = ["0.726", "1.000", "1.000", "–", "–"]  # 4.5 / 6.2, 4.5 / 4.5 of its Table 1
     gflops = {}
@@ -85,15 +90,19 @@ def test_the_page(tmp_path, monkeypatch, capsys):
             assert float(row["ratio"]) == pytest.approx(ratio, abs=6e-4 + 1e-3 * ratio)
             assert 0 < float(row["min"]) <= time <= float(row["max"])
             assert row["MiB"] == "–"
-            assert row["channels last"] == ("yes" if row["way"] == OPTIMIZED else "no")
+            assert row["channels last"] == ("yes" if OPTIMIZED in row["way"] else "no")
             # The work of a model does not depend on the precision.
             work = float(row["of limit"]) * time * GFLOPS_PER_SECOND
             assert gflops.setdefault((what, row["model"]), work) == pytest.approx(work, rel=0.05)
         if what == "inference":
-            assert [row["paper"] for row in rows] == by_the_paper + by_the_paper[:3]
+            assert [row["paper"] for row in rows] == by_the_paper + 2 * by_the_paper[:3]
             assert {row["detections"] for row in rows} == {"5"}
-            parts = [sum(float(row[part]) for part in (*benchmark.PARTS, "other")) for row in rows]
-            assert parts == pytest.approx([float(row["seconds"]) for row in rows], rel=0.01)
+            for row in rows:
+                parts = [row[part] for part in (*benchmark.PARTS, "other")]
+                if row["way"] == BOTH:
+                    assert set(parts) == {"–"}
+                else:
+                    assert sum(map(float, parts)) == pytest.approx(float(row["seconds"]), rel=0.01)
         else:
             assert not {"paper", "detections", "masks"} & rows[0].keys()
     for model in ALL:  # two images per step, forward and backward
@@ -146,7 +155,7 @@ ROWS = [{"config": name, "total": 2.0, "MiB": 7} for name in MODELS]
 def pretend(monkeypatch):
     """A GPU of a compute capability: pretend((8, 0)); what is measured on it is ROWS."""
 
-    def pretend(capability, failing=(), error=None):
+    def pretend(capability, failing=(), error=None, compiler=lambda device: None):
         def measure_step(file, settings):
             (row,) = [row for row in ROWS if f"{row['config']}.yaml" in file]
             if (settings.dtype, row["config"]) == failing:
@@ -155,13 +164,14 @@ def pretend(monkeypatch):
 
         def of_all(settings):
             tf32 = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
-            measured.append((settings.dtype, settings.optimize, *tf32))
+            measured.append((settings.dtype, settings.optimize, settings.compile, *tf32))
             return [row for row in ROWS if any(row["config"] in x for x in settings.config_files)]
 
         measured = []
         monkeypatch.setattr("torch.cuda.is_available", lambda: True)
         monkeypatch.setattr("torch.cuda.get_device_capability", lambda: capability)
         monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "NVIDIA X")
+        monkeypatch.setattr(speed_runs, "check_compiler", compiler)
         monkeypatch.setattr(speed_runs, "measure_step", measure_step)
         monkeypatch.setattr(speed_runs, "measure_speed", of_all)
         monkeypatch.setattr(speed_runs, "measure_memory", lambda s: range(len(s.config_files)))
@@ -174,12 +184,13 @@ def pretend(monkeypatch):
 def test_a_gpu_has_all_precisions_with_the_flags_that_belong_to_them(pretend):
     sections, left_out, measured = pretend((8, 0))
     precisions = [("float32", False), ("float32", True), ("float16", False), ("bfloat16", False)]
-    assert measured == [(d, way, t, t) for d, t in precisions for way in (False, True)]
+    ways = [(False, False), (True, False), (True, True)]
+    assert measured == [(dtype, *way, tf32, tf32) for dtype, tf32 in precisions for way in ways]
     assert [s.title for s in sections] == ["float32", "TF32", "float16", "bfloat16"]
     for section in sections:
         word = "yes" if section.title == "TF32" else "no"
         assert f"TF32 in convolutions {word}, matrix products {word}" in section.flags
-    assert [row["MiB"] for row in sections[0].inference] == [0, 1, 2, 3, 4, 0, 1, 2]
+    assert [row["MiB"] for row in sections[0].inference] == [0, 1, 2, 3, 4, 0, 1, 2, 0, 1, 2]
     assert not left_out
 
 
@@ -190,18 +201,32 @@ def test_what_an_older_gpu_does_not_have_is_named(pretend):
     assert left_out == [f"TF32: {reason}", f"bfloat16: {reason}"]
 
 
+def test_without_a_compiler_the_rest_is_measured(pretend):
+    def compiler(device):
+        raise ValueError("There is none.")
+
+    sections, left_out, measured = pretend((8, 0), compiler=compiler)
+    assert left_out == ["Compiled: There is none."]
+    assert len(measured) == 2 * len(sections) == 8
+    assert {row["way"] for section in sections for row in section.training} == {AS_IT_IS}
+
+
 @pytest.mark.parametrize(
     "error, reason",
     [
         (torch.cuda.OutOfMemoryError, "The GPU has too little memory."),
-        (FloatingPointError, "A loss or a gradient is not finite."),
+        (FloatingPointError, "A loss is not finite."),
+        (TorchDynamoException("No.\nLong"), "torch.compile failed. No."),
     ],
 )
 def test_what_fails_is_named_and_the_rest_measured(pretend, error, reason):
     sections, left_out, _ = pretend((8, 0), ("float16", BASELINE), error)
-    assert left_out == [f"Training, float16, {MODELS[BASELINE]}: {reason}"]
+    assert left_out == [
+        f"Training, float16, {way}, {MODELS[BASELINE]}: {reason}" for way in (AS_IT_IS, "compiled")
+    ]
     by_title = {section.title: section.training for section in sections}
-    assert [row["config"] for row in by_title["float16"]] == [m for m in MODELS if m != BASELINE]
+    others = [m for m in (*MODELS, *OWN_MODELS) if m != BASELINE]
+    assert [row["config"] for row in by_title["float16"]] == others
     assert {str(row["ratio"]) for row in by_title["float16"]} == {"nan"}
     assert {row["ratio"] for row in by_title["bfloat16"]} == {1.0}
 

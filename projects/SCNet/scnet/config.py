@@ -125,6 +125,9 @@ def add_scnet_config(cfg: CN) -> None:
     _C.SOLVER.TF32 = None
     # The layout of images and weights in memory that the tensor cores of GPUs are made for.
     _C.SOLVER.CHANNELS_LAST = False
+    # torch.compile for the parts of the trained model that are one graph each: backbone, semantic
+    # and global context head, head of the RPN, box heads, mask heads.
+    _C.SOLVER.COMPILE = False
 
     # A step's IMS_PER_BATCH images are taken in so many parts per process, one after the other.
     # Their gradients are averaged; so a large batch fits into little memory.

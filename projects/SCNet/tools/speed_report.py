@@ -31,7 +31,7 @@ COLUMNS = {
 }
 DECIDED_HERE = (
     *("MODEL.WEIGHTS", "MODEL.SCNET.OPTIMIZE_FOR_INFERENCE"),
-    *("SOLVER.AMP.ENABLED", "SOLVER.AMP.DTYPE", "SOLVER.TF32"),
+    *("SOLVER.AMP.ENABLED", "SOLVER.AMP.DTYPE", "SOLVER.TF32", "SOLVER.COMPILE"),
     *("SOLVER.BASE_LR", "SOLVER.IMS_PER_BATCH", "SOLVER.GRADIENT_ACCUMULATION"),
 )
 NOTES = """
@@ -41,7 +41,8 @@ precision. Paper: the same ratio from the images per second of its Table 1, meas
 V100; "–" where it has none. Of limit: the seconds that the convolutions and matrix products would
 take at the speed of a large matrix product / seconds. MiB: what PyTorch allocated on the GPU at
 most. Channels last: the layout of the weights of the convolutions in memory. Optimized: with
-optimize_for_inference. The last columns of inference are the seconds of its parts.
+optimize_for_inference. Compiled: with torch.compile. The last columns of inference are the seconds
+of its parts; those of a compiled model are not seen.
 
 float32 and TF32 are single precision, on NVIDIA's GPUs without and with rounding to TF32. float16
 and bfloat16 are mixed precision, by PyTorch's autocast, without TF32.

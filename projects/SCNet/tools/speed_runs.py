@@ -10,11 +10,13 @@ from math import nan
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 import torch
+from torch._dynamo.exc import TorchDynamoException
 
 from scnet.device_name import device_name
 from scnet.engine.precision import set_tf32
 from scnet.engine.step_benchmark import measure_step
 from scnet.inference.benchmark import Settings, measure_memory, measure_speed, tf32_in_force
+from scnet.modeling.compiled_regions import check_compiler
 from scnet_tools.paper_tables import FPS, TABLES
 
 Row = Dict[str, Any]
@@ -32,7 +34,13 @@ MODELS = {
     "detectron2_mask_rcnn_R_50_FPN": "Detectron2's Mask R-CNN",
 }
 AS_IT_IS = "as it is"
-INFERENCE: Dict[str, Dict[str, bool]] = {AS_IT_IS: {}, "optimized": {"optimize": True}}
+Ways = Dict[str, Dict[str, bool]]  # what the page calls it -> fields of Settings
+INFERENCE: Ways = {
+    AS_IT_IS: {},
+    "optimized": {"optimize": True},
+    "optimized, compiled": {"optimize": True, "compile": True},
+}
+TRAINING: Ways = {AS_IT_IS: {}, "compiled": {"compile": True}}
 IMAGES_PER_STEP = 2  # on one GPU, as in the paper, Sec. 5.1
 
 
@@ -77,8 +85,14 @@ def measure(settings: Settings) -> Tuple[List[Section], List[str]]:
         the sections; and what is left out, as sentences.
     """
     sections, left_out = [], []
+    inference, training = INFERENCE, TRAINING
     if settings.device == "cpu":
         left_out.append("Peak memory: PyTorch only counts what it has allocated on GPUs.")
+    try:
+        check_compiler(torch.device(settings.device))
+    except ValueError as error:
+        left_out.append(f"Compiled: {error}")
+        inference, training = without_compiling(inference), without_compiling(training)
     for name, dtype, tf32 in PRECISIONS:
         missing = why_not(name, settings.device)
         if missing:
@@ -86,10 +100,15 @@ def measure(settings: Settings) -> Tuple[List[Section], List[str]]:
             continue
         set_tf32(tf32)
         asked = replace(settings, dtype=dtype)
-        inference = measure_inference(name, asked, left_out)
-        training = measure_training(name, asked, left_out)
-        sections.append(Section(name, flags_in_force(), inference, training))
+        of_images = measure_inference(name, asked, inference, left_out)
+        of_steps = measure_training(name, asked, training, left_out)
+        sections.append(Section(name, flags_in_force(), of_images, of_steps))
     return sections, left_out
+
+
+def without_compiling(ways: Ways) -> Ways:
+    """Those of the ways that do without ``torch.compile``."""
+    return {way: flags for way, flags in ways.items() if "compile" not in flags}
 
 
 def why_not(precision: str, device: str) -> str:
@@ -108,7 +127,8 @@ def why_not(precision: str, device: str) -> str:
 
 @contextmanager
 def measuring(what: str, left_out: List[str]) -> Iterator[None]:
-    """Within it, what the GPU or the precision is too small for ends one measurement, and is named.
+    """Within it, what the GPU, the precision or the compiler cannot do ends one measurement, and is
+    named.
 
     Args:
         what: is measured; it is printed.
@@ -120,19 +140,22 @@ def measuring(what: str, left_out: List[str]) -> Iterator[None]:
     except torch.cuda.OutOfMemoryError:
         left_out.append(f"{what}: The GPU has too little memory.")
     except FloatingPointError:
-        left_out.append(f"{what}: A loss or a gradient is not finite.")
+        left_out.append(f"{what}: A loss is not finite.")
+    except TorchDynamoException as error:
+        left_out.append(f"{what}: torch.compile failed. {str(error).strip().splitlines()[0]}")
 
 
-def measure_inference(name: str, settings: Settings, left_out: List[str]) -> List[Row]:
-    """Measure one image at a time: all models as they are, and our own also in other ways.
+def measure_inference(name: str, settings: Settings, ways: Ways, left_out: List[str]) -> List[Row]:
+    """Measure one image at a time: all models as they are, and our own in the other ways, too.
 
     Args:
         name: of the precision.
         settings: of all models, as they are.
+        ways: "as it is" and others.
         left_out: gets what cannot be measured.
     """
     rows: List[Row] = []
-    for way, flags in INFERENCE.items():
+    for way, flags in ways.items():
         files = settings.config_files[: len(OWN_MODELS) if flags else None]
         asked = replace(settings, config_files=files, weights=[], **flags)
         with measuring(f"Inference, {name}, {way}", left_out):
@@ -143,14 +166,17 @@ def measure_inference(name: str, settings: Settings, left_out: List[str]) -> Lis
     return [{**row, "paper": paper.get(row["config"], nan)} for row in rows]
 
 
-def measure_training(name: str, settings: Settings, left_out: List[str]) -> List[Row]:
+def measure_training(name: str, settings: Settings, ways: Ways, left_out: List[str]) -> List[Row]:
     """Measure training steps of one model after the other; see :func:`measure_inference`."""
     settings = replace(settings, batch_size=IMAGES_PER_STEP)
-    rows = []
-    for file, label in zip(settings.config_files, MODELS.values()):
-        with measuring(f"Training, {name}, {label}", left_out):
-            rows.append({"way": AS_IT_IS, **measure_step(file, settings)})
-    return with_ratios(rows)
+    rows: List[Row] = []
+    for way, flags in ways.items():
+        found, asked = [], replace(settings, **flags)
+        for file, label in zip(asked.config_files, (OWN_MODELS if flags else MODELS).values()):
+            with measuring(f"Training, {name}, {way}, {label}", left_out):
+                found.append({"way": way, **measure_step(file, asked)})
+        rows += with_ratios(found)
+    return rows
 
 
 def flags_in_force() -> str:

@@ -30,6 +30,7 @@ from ..inference.benchmark import (
     matrix_product_speed,
     summarize,
 )
+from ..modeling.compiled_regions import compile_regions
 from .optimizer import build_optimizer
 from .step import StepTrainer
 
@@ -41,12 +42,13 @@ def measure_step(config_file: str, settings: Settings) -> Dict[str, Any]:
     """Measure the step that :class:`scnet.engine.Trainer` takes, on random images.
 
     It has the images of a batch copied to the device, forward and backward pass and the optimizer.
-    SOLVER.OPTIMIZER, FUSED and CHANNELS_LAST of the config are followed; SOLVER.AMP is not, since
-    the settings have the precision.
+    SOLVER.OPTIMIZER, FUSED and CHANNELS_LAST of the config are followed; SOLVER.AMP and COMPILE are
+    not, since the settings have them.
 
     Args:
         config_file: of the model.
-        settings: the size of the images, the batch, the precision and the rounds.
+        settings: the size of the images, the batch, the precision, the rounds, and whether to use
+            ``torch.compile``.
 
     Returns:
         "config"; "total", the median of the seconds of a step, "min" and "max"; "GFLOPs" of a step;
@@ -66,6 +68,8 @@ def measure_step(config_file: str, settings: Settings) -> Dict[str, Any]:
         with FlopCounterMode(display=False) as counter:
             trainer.run_step()
         gflops = counter.get_total_flops() / 1e9
+        if settings.compile:  # after the count, which does not see into what is compiled
+            compile_regions(trainer.model)
         for _ in range(settings.warmup + settings.rounds):
             # Between the steps: a machine that becomes slower does so for both.
             limit = gflops / matrix_product_speed(settings)

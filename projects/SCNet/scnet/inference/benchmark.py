@@ -28,6 +28,7 @@ from ..checkpoint import load_model
 from ..config import get_config_file, read_cfg
 from ..data import read_image
 from ..device_name import device_name
+from ..modeling.compiled_regions import compile_regions, is_compiled
 from ..modeling.context_pooler import ContextPooler
 from ..peak_memory import peak_memory as process_memory
 from ..whole_files import whole_file
@@ -63,6 +64,7 @@ class Settings:
         warmup: runs before those.
         device: "cpu" or "cuda", not MODEL.DEVICE; by default "cuda" if there is one.
         optimize: use :func:`optimize_for_inference`.
+        compile: use ``torch.compile``, see :func:`compile_regions`.
         dtype: of convolutions and matrix products, by PyTorch's autocast; "float32" for none.
         threads: on the CPU; by default what PyTorch chooses.
         input: an image; by default random ones.
@@ -80,6 +82,7 @@ class Settings:
     warmup: int = 1
     device: str = ""
     optimize: bool = False
+    compile: bool = False
     dtype: str = "float32"
     threads: int = field(default_factory=torch.get_num_threads)
     input: Optional[str] = None
@@ -146,6 +149,7 @@ def benchmark(settings: Settings, folder: Optional[str] = None) -> str:
         "weights": ", ".join(weights or "random" for weights in settings.weights),
         "rounds": f"{settings.rounds}, and {settings.warmup} before to warm up",
         "optimized": "yes" if settings.optimize else "no",
+        "compiled": "yes" if settings.compile else "no",
         "precision": settings.dtype,
         "TF32 in float32": tf32,
         "date": time.strftime("%Y-%m-%d %H:%M"),
@@ -192,10 +196,12 @@ def make_model(file: str, weights: str, settings: Settings) -> GeneralizedRCNN:
 
 
 def optimize(model: GeneralizedRCNN, settings: Settings) -> GeneralizedRCNN:
-    """The model as the settings ask for: optimized, and in their precision."""
+    """The model as the settings ask for: optimized, compiled, and in their precision."""
     dtype = getattr(torch, settings.dtype)
     if settings.optimize:
-        return optimize_for_inference(model, dtype)
+        return optimize_for_inference(model, dtype, settings.compile)
+    if settings.compile:
+        compile_regions(model)
     if dtype != torch.float32:
         model.forward = torch.autocast(settings.device, dtype)(model.forward)
     return model
@@ -255,9 +261,13 @@ class Stopwatch:
 def watch_parts(model: GeneralizedRCNN, watch: Stopwatch) -> Iterator[RemovableHandle]:
     """Let the modules of a model, of SCNet or of Detectron2, say which part begins.
 
+    Not those of a compiled model: what they would run is none of its graphs.
+
     Yields:
         the hooks that do it.
     """
+    if is_compiled(model):
+        return
     heads = model.roi_heads
     for part, module in (
         ("backbone", model.backbone),
@@ -285,7 +295,8 @@ def watch_parts(model: GeneralizedRCNN, watch: Stopwatch) -> Iterator[RemovableH
 
 @torch.no_grad()
 def run_once(model: GeneralizedRCNN, batch: List[Dict]) -> Dict[str, float]:
-    """Per image: the number of "detections", and the seconds in "total" and of ``PARTS``."""
+    """Per image: the number of "detections", and the seconds in "total" and of ``PARTS``, which are
+    nan for a compiled model."""
     watch = Stopwatch(model.device)
     with ExitStack() as stack:  # takes the hooks off again, whatever happens
         for hook in watch_parts(model, watch):
@@ -293,10 +304,11 @@ def run_once(model: GeneralizedRCNN, batch: List[Dict]) -> Dict[str, float]:
         watch.begin("other")
         outputs = model(batch)
         watch.begin(None)
+    unseen = nan if is_compiled(model) else 0.0
     result = {
         "detections": float(sum(len(output["instances"]) for output in outputs)),
         "total": sum(watch.seconds.values()),
-        **{part: watch.seconds.get(part, 0.0) for part in PARTS},
+        **{part: watch.seconds.get(part, unseen) for part in PARTS},
     }
     return {key: value / len(batch) for key, value in result.items()}
 
@@ -320,7 +332,7 @@ def peak_memory(file: str, weights: str, settings: Settings) -> float:
 
 @torch.no_grad()
 def count_flops(model: torch.nn.Module, batch) -> float:
-    """Floating point operations per image of the batch."""
+    """Floating point operations per image of the batch, of a model that is not compiled."""
     with FlopCounterMode(display=False) as counter:
         model(batch)
     return counter.get_total_flops() / len(batch)

@@ -10,13 +10,14 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from ..modeling.compiled_regions import compile_regions
 from ..modeling.meta_arch import SCNet
 from .replace_modules import replace_modules
 from .winograd import WinogradConv2d, is_winograd
 
 
 def optimize_for_inference(
-    model: GeneralizedRCNN, dtype: torch.dtype = torch.float32
+    model: GeneralizedRCNN, dtype: torch.dtype = torch.float32, compile: bool = False
 ) -> GeneralizedRCNN:
     """Copy a model; the copy predicts the same in less time, and can do nothing else.
 
@@ -33,13 +34,16 @@ def optimize_for_inference(
         dtype: torch.bfloat16 or torch.float16 for convolutions and matrix products, by PyTorch's
             autocast, and for their weights, which take half the memory; SCNet only. On hardware
             that cannot do it this is slower by far.
+        compile: also use ``torch.compile``, see :func:`compile_regions`; SCNet only. The first
+            images take minutes, and a copy of the copy is not compiled.
 
     Returns:
         the copy, in evaluation mode.
 
     Raises:
         ValueError: another ``dtype``, or one for another model than SCNet; or the model is a copy
-            with weights of lower precision, and ``dtype`` is not theirs.
+            with weights of lower precision, and ``dtype`` is not theirs; or see
+            :func:`compile_regions`.
     """
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise ValueError(f"dtype is {dtype}. Give torch.float32, torch.bfloat16 or torch.float16.")
@@ -65,6 +69,8 @@ def optimize_for_inference(
     if on_cpu and dtype == torch.float32:
         convs = [module for module in model.modules() if is_winograd(module)]
         replace_modules(model, {conv: WinogradConv2d(conv) for conv in convs})
+    if compile:
+        compile_regions(model)
     return model.eval()
 
 
