@@ -16,6 +16,8 @@ from scnet.engine import step_benchmark
 from scnet.engine.step import StepTrainer
 from scnet.engine.step_benchmark import make_objects, make_trainer, measure_step
 from scnet.inference.benchmark import Settings, count_flops
+from scnet.modeling import compiled_regions
+from scnet.modeling.compiled_regions import is_compiled
 
 REGIONS = 64  # per image, a quarter of them with an object
 CONFIG = get_config_file("quickstart.yaml")
@@ -123,6 +125,27 @@ def test_precision_and_layout_are_those_that_are_asked_for(steps):
     assert set(steps) == {torch.bfloat16}
     assert measure_step(CONFIG, settings(rounds=1, warmup=0))["channels last"] == "no"
     assert steps[-1] is None
+
+
+@pytest.mark.slow
+def test_steps_that_count_are_compiled_if_asked_for(monkeypatch):
+    """But not the one whose operations are counted."""
+    compiled, run_step = [], StepTrainer.run_step
+    regions = {"regions": lambda model: {"rpn_head": model.proposal_generator.rpn_head}}
+    for name, value in {"BACKEND": "eager", **regions}.items():  # for seconds, not minutes
+        monkeypatch.setattr(compiled_regions, name, value)
+
+    def noted(self):
+        compiled.append(is_compiled(self.model))
+        run_step(self)
+
+    monkeypatch.setattr(StepTrainer, "run_step", noted)
+    gflops = []
+    for asked in (False, True):
+        row = measure_step(CONFIG, settings(rounds=1, warmup=0, compile=asked))
+        gflops.append(row["GFLOPs"])
+    assert compiled == [False, False, False, True]
+    assert gflops[0] == gflops[1]
 
 
 def test_a_scaled_loss_does_not_overflow(monkeypatch):

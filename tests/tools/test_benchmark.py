@@ -14,6 +14,7 @@ from helpers import REPOSITORY, TINY
 from pretend_cuda import pretend_gpu, to_gpu
 from scnet import get_cfg, get_config_file
 from scnet.inference import benchmark
+from scnet.modeling import compiled_regions
 
 SCRIPT = "projects/SCNet/tools/benchmark.py"
 CONFIG = "projects/SCNet/configs/quickstart.yaml"
@@ -114,6 +115,7 @@ def test_what_is_printed_is_what_is_written(report):
         torch.__version__,
         "64 x 96 (height x width)",
         "optimized: no",
+        "compiled: no",
         "precision: float32",
     ):
         assert text in report["table"]
@@ -144,7 +146,7 @@ def test_convolutions_compute_in_the_precision_and_layout_of_the_table(
 ):
     asked = Namespace(
         **{"size": (64, 96), "batch_size": 1, "input": None, "device": "cpu"},
-        **{"optimize": optimize, "dtype": str(dtype).removeprefix("torch.")},
+        **{"optimize": optimize, "compile": False, "dtype": str(dtype).removeprefix("torch.")},
     )
     model = benchmark.optimize(make_model(cfgs["quickstart"]).eval(), asked)
     seen = []
@@ -237,6 +239,23 @@ def test_the_model_is_left_as_it_was(tiny_cfg, make_model):
     with pytest.raises(KeyError):  # also when it fails
         benchmark.run_once(model, [{"height": 64, "width": 96}])
     assert hooks() == hooks_before
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+def test_of_a_compiled_model_the_total_is_timed(cfgs, make_model, monkeypatch, ticks, optimize):
+    """Its graphs have no place for hooks."""
+    regions = {"regions": lambda model: {"backbone": model.backbone.bottom_up.stem}}
+    for name, value in {"BACKEND": "eager", **regions}.items():  # for seconds, not minutes
+        monkeypatch.setattr(compiled_regions, name, value)
+    asked = Namespace(
+        **{"size": (64, 96), "batch_size": 1, "input": None, "device": "cpu"},
+        **{"optimize": optimize, "compile": True, "dtype": "float32"},
+    )
+    model = benchmark.optimize(make_model(cfgs["quickstart"]).eval(), asked)
+    result = benchmark.run_once(model, benchmark.make_batch("BGR", asked))
+    assert compiled_regions.is_compiled(model)
+    assert result["total"] == 1  # one between two readings of the clock
+    assert all(np.isnan(result[part]) for part in PARTS)
 
 
 def test_the_parts_are_what_they_are_called(tiny_cfg, make_model, monkeypatch):

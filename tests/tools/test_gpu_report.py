@@ -12,7 +12,6 @@ from torch._dynamo.exc import TorchDynamoException
 from helpers import REPOSITORY, TINY
 from scnet.engine import step_benchmark
 from scnet.inference import benchmark
-from scnet.modeling import compiled_regions
 from scnet_tools import gpu_report, speed_report, speed_runs
 from scnet_tools.speed_runs import BASELINE, MODELS, OWN_MODELS
 
@@ -23,7 +22,7 @@ NARROW = [
 ]
 GFLOPS_PER_SECOND = 3.0
 OWN, ALL = list(OWN_MODELS.values()), list(MODELS.values())
-AS_IT_IS, OPTIMIZED, BOTH, COMPILED = "as it is", "optimized", "optimized, compiled", "compiled"
+AS_IT_IS, OPTIMIZED = "as it is", "optimized"
 
 
 def start(*args, opts=NARROW):
@@ -60,9 +59,6 @@ def flags_restored():
 def test_the_page(tmp_path, monkeypatch, capsys):
     for module in (benchmark, step_benchmark):
         monkeypatch.setattr(module, "matrix_product_speed", lambda settings: GFLOPS_PER_SECOND)
-    monkeypatch.setattr(compiled_regions, "BACKEND", "eager")  # seconds in place of minutes
-    one = lambda model: {"rpn_head": model.proposal_generator.rpn_head}  # noqa: E731
-    monkeypatch.setattr(compiled_regions, "regions", one)
     fixed = ["--device", "cpu", "--size", 64, 96, "--rounds", 1, "--warmup", 0, "--seeds"]
     start("--output", tmp_path / "out", *fixed)
     text = (tmp_path / "out/gpu_report.md").read_text()
@@ -72,9 +68,9 @@ def test_the_page(tmp_path, monkeypatch, capsys):
     ways = {key: [(row["model"], row["way"]) for row in rows] for key, (_, rows) in found.items()}
     as_it_is = [(model, AS_IT_IS) for model in ALL]
     for precision in ("float32", "bfloat16"):
-        optimized, both, compiled = ([(m, way) for m in OWN] for way in (OPTIMIZED, BOTH, COMPILED))
-        assert ways.pop((precision, "inference")) == as_it_is + optimized + both
-        assert ways.pop((precision, "training")) == as_it_is + compiled
+        optimized = [(model, OPTIMIZED) for model in OWN]
+        assert ways.pop((precision, "inference")) == as_it_is + optimized
+        assert ways.pop((precision, "training")) == as_it_is
     assert not ways
     by_the_paper = ["0.726", "1.000", "1.000", "–", "–"]  # 4.5 / 6.2, 4.5 / 4.5 of its Table 1
     gflops = {}
@@ -90,26 +86,24 @@ def test_the_page(tmp_path, monkeypatch, capsys):
             assert float(row["ratio"]) == pytest.approx(ratio, abs=6e-4 + 1e-3 * ratio)
             assert 0 < float(row["min"]) <= time <= float(row["max"])
             assert row["MiB"] == "–"
-            assert row["channels last"] == ("yes" if OPTIMIZED in row["way"] else "no")
+            assert row["channels last"] == ("yes" if row["way"] == OPTIMIZED else "no")
             # The work of a model does not depend on the precision.
             work = float(row["of limit"]) * time * GFLOPS_PER_SECOND
             assert gflops.setdefault((what, row["model"]), work) == pytest.approx(work, rel=0.05)
         if what == "inference":
-            assert [row["paper"] for row in rows] == by_the_paper + 2 * by_the_paper[:3]
+            assert [row["paper"] for row in rows] == by_the_paper + by_the_paper[:3]
             assert {row["detections"] for row in rows} == {"5"}
             for row in rows:
                 parts = [row[part] for part in (*benchmark.PARTS, "other")]
-                if row["way"] == BOTH:
-                    assert set(parts) == {"–"}
-                else:
-                    assert sum(map(float, parts)) == pytest.approx(float(row["seconds"]), rel=0.01)
+                assert sum(map(float, parts)) == pytest.approx(float(row["seconds"]), rel=0.01)
         else:
             assert not {"paper", "detections", "masks"} & rows[0].keys()
     for model in ALL:  # two images per step, forward and backward
         assert gflops["training", model] > 4 * gflops["inference", model] > 0
 
     left_out = text.split("### Left out\n\n")[1].split("\n\n")[0].splitlines()
-    assert [x.split(": ")[0] for x in left_out] == ["- Peak memory", "- TF32", "- float16"]
+    names = ["- Peak memory", "- Compiled", "- TF32", "- float16"]
+    assert [x.split(": ")[0] for x in left_out] == names
     assert text.startswith("# SCNet on cpu (")
     assert torch.__version__ in text and "'MODEL.RESNETS.RES2_OUT_CHANNELS' '32'" in text
     assert "GPU available" in text.split("## Hardware and versions")[1]

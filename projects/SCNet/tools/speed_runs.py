@@ -85,14 +85,15 @@ def measure(settings: Settings) -> Tuple[List[Section], List[str]]:
         the sections; and what is left out, as sentences.
     """
     sections, left_out = [], []
-    inference, training = INFERENCE, TRAINING
     if settings.device == "cpu":
         left_out.append("Peak memory: PyTorch only counts what it has allocated on GPUs.")
-    try:
-        check_compiler(torch.device(settings.device))
-    except ValueError as error:
-        left_out.append(f"Compiled: {error}")
-        inference, training = without_compiling(inference), without_compiling(training)
+    no_compiler = why_not_compiled(settings.device)
+    if no_compiler:
+        left_out.append(f"Compiled: {no_compiler}")
+    inference, training = (
+        {way: flags for way, flags in ways.items() if not (no_compiler and "compile" in flags)}
+        for ways in (INFERENCE, TRAINING)
+    )
     for name, dtype, tf32 in PRECISIONS:
         missing = why_not(name, settings.device)
         if missing:
@@ -106,11 +107,6 @@ def measure(settings: Settings) -> Tuple[List[Section], List[str]]:
     return sections, left_out
 
 
-def without_compiling(ways: Ways) -> Ways:
-    """Those of the ways that do without ``torch.compile``."""
-    return {way: flags for way, flags in ways.items() if "compile" not in flags}
-
-
 def why_not(precision: str, device: str) -> str:
     """Say why a device cannot compute in a precision; "" if it can."""
     if device == "cpu":
@@ -122,6 +118,17 @@ def why_not(precision: str, device: str) -> str:
     major, minor = torch.cuda.get_device_capability()
     if precision in ("TF32", "bfloat16") and major < 8:
         return f"{device_name('cuda')} has compute capability {major}.{minor}; Ampere's is 8.0."
+    return ""
+
+
+def why_not_compiled(device: str) -> str:
+    """Say why models are not compiled; "" if they are."""
+    if device == "cpu":
+        return "It is measured on GPUs only, as it takes long and saves nothing on a CPU."
+    try:
+        check_compiler(torch.device(device))
+    except ValueError as error:
+        return str(error)
     return ""
 
 

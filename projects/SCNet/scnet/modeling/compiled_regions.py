@@ -24,10 +24,12 @@ def compile_regions(model: nn.Module) -> None:
     """Compile the regions of a model in place, each when it is first called.
 
     The names of the parameters stay. A copy of the model (``copy.deepcopy``) is not compiled.
-    Height, width and the numbers of images and regions vary without compiling again.
+    Height, width and the numbers of images and regions vary without compiling again. A region that
+    is no single graph, which a head of one's own may be, is an error of PyTorch's when it is first
+    called; it names the line. Hooks that are registered later, in a region, are not seen.
 
     Args:
-        model: an SCNet, before its first step or image.
+        model: an SCNet.
 
     Raises:
         ValueError: it is another model; or ``torch.compile`` does not work here, for example for
@@ -41,7 +43,7 @@ def compile_regions(model: nn.Module) -> None:
     check_compiler(model.device)
     torch._dynamo.config.cache_size_limit = MAX_VARIANTS
     for region in regions(model).values():
-        # A region with a graph break is an error: it would be slow, and nobody would know.
+        # Without fullgraph a graph break would make it slow, and nobody would know.
         region.compile(backend=BACKEND, fullgraph=True, dynamic=True)
     names = [name for name, region in regions(model).items() if is_compiled(region)]
     logger.info(f"torch.compile ({BACKEND}): {', '.join(names)}.")
@@ -58,7 +60,7 @@ def regions(model: SCNet) -> Dict[str, nn.Module]:
         "backbone": model.backbone,
         "semantic_head": model.semantic_head,
         "global_context_head": model.global_context_head,
-        "proposal_generator.rpn_head": model.proposal_generator.rpn_head,
+        "proposal_generator.rpn_head": getattr(model.proposal_generator, "rpn_head", None),
         **{f"roi_heads.box_head.{k}": head for k, head in enumerate(model.roi_heads.box_head)},
         "roi_heads.mask_branch": getattr(model.roi_heads, "mask_branch", None),
     }
