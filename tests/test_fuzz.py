@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
-from scnet.checkpoint.reading import read_pickle, read_torch
+from scnet.checkpoint.reading import read_pickle, read_safetensors, read_torch
 from scnet.config import read_cfg
 from scnet.data import read_image
 from scnet.data.coco_file import read_coco_file
@@ -84,6 +84,16 @@ def as_pkl_of_python_2(path):
     path.write_bytes(pickle.dumps({"blobs": {"w": np.ones((2, 3), np.float32)}}, 2))
 
 
+def as_safetensors(path):
+    safetensors = pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
+    safetensors.save_file({"w": torch.rand(3), "n": torch.tensor(1)}, path)
+
+
+def read_any_safetensors(path):
+    pytest.importorskip("safetensors.torch", reason="safetensors is not installed")
+    read_safetensors(path)
+
+
 def as_torchscript(path):
     torch.jit.trace(torch.nn.ReLU(), torch.rand(3)).save(
         str(path), _extra_files={"metadata.json": "{}"}
@@ -126,6 +136,7 @@ READERS = {
     "old.pth": (as_old_pth, read_torch),
     "zoo.pkl": (as_pkl, read_pickle),
     "zoo2.pkl": (as_pkl_of_python_2, read_pickle),
+    "model.safetensors": (as_safetensors, read_any_safetensors),
     "model.ts": (as_torchscript, load_exported),
     "model.onnx": (as_onnx, load_exported),
     "set.json": (as_json, read_coco_file),

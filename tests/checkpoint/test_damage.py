@@ -6,6 +6,7 @@ import random
 import resource
 import signal
 import tarfile
+import threading
 
 import numpy as np
 import pytest
@@ -35,12 +36,17 @@ def model():
     return nn.Linear(300, 200)
 
 
-@pytest.fixture
-def checkpointer(model, tmp_path):
+@pytest.fixture(params=[False, True], ids=["", "in the background"])
+def checkpointer(request, model, tmp_path):
     """With a checkpoint of an earlier step."""
-    checkpointer = SCNetCheckpointer(model, str(tmp_path), trainer=Trainer(1))
+    checkpointer = make_checkpointer(model, tmp_path, request.param, Trainer(1))
     checkpointer.save("model_0000001", iteration=1)
+    checkpointer.finish_writing()
     return checkpointer
+
+
+def make_checkpointer(model, folder, in_background, trainer):
+    return SCNetCheckpointer(model, str(folder), in_background=in_background, trainer=trainer)
 
 
 @pytest.fixture
@@ -64,7 +70,11 @@ def killed_in(function, name, monkeypatch, checkpointer):
     if not pid:
         torch.set_num_threads(1)  # the threads of this process are not in its copy
         monkeypatch.setattr(name, function)
-        checkpointer.save("model_0000002", iteration=2)
+        in_background = checkpointer._thread is not None
+        trainer = checkpointer.checkpointables["trainer"]
+        copy = make_checkpointer(checkpointer.model, checkpointer.save_dir, in_background, trainer)
+        copy.save("model_0000002", iteration=2)
+        copy.finish_writing()
         os._exit(0)
     _, status = os.waitpid(pid, 0)
     assert os.WTERMSIG(status) == signal.SIGKILL
@@ -91,6 +101,7 @@ def test_killed_while_writing(checkpointer, before, tmp_path, monkeypatch, name,
     assert "model_0000002.pth" not in after
     assert resumes(tmp_path)[1].steps == 1
     checkpointer.save("model_0000002", iteration=2)  # what is left over is no obstacle
+    checkpointer.finish_writing()
     assert resumes(tmp_path)[1].steps == 2
     assert not any(name.startswith("unfinished") for name in contents(tmp_path))
 
@@ -102,9 +113,36 @@ def test_a_full_disk(checkpointer, before, tmp_path):
     try:
         with pytest.raises(OSError, match="Cannot write.*0000002.*The last one.*0000001.*whole"):
             checkpointer.save("model_0000002", iteration=2)
+            checkpointer.finish_writing()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert contents(tmp_path) == before
+
+
+def test_a_checkpoint_in_the_background_is_of_its_step(model, tmp_path, monkeypatch):
+    """Even if it is written when the weights have changed."""
+    checkpointer = make_checkpointer(model, tmp_path, True, Trainer(1))
+    weights, write = model.weight.clone(), threading.Event()
+    monkeypatch.setattr("scnet.checkpoint.checkpointer.remove_if_there", lambda _: write.wait(60))
+    checkpointer.save("model_0000001", iteration=1)
+    with torch.no_grad():
+        model.weight.zero_()
+    checkpointer.check_writing()  # does not wait
+    assert not (tmp_path / "model_0000001.pth").exists()
+    write.set()
+    assert checkpointer.get_checkpoint_file() == str(tmp_path / "model_0000001.pth")
+    loaded, trainer = resumes(tmp_path)
+    assert torch.equal(loaded.weight, weights) and trainer.steps == 1
+
+
+@pytest.mark.parametrize("look", ["check_writing", "finish_writing", "get_checkpoint_file", "save"])
+def test_a_checkpoint_that_the_background_cannot_write(model, tmp_path, monkeypatch, look):
+    checkpointer = make_checkpointer(model, tmp_path, True, Trainer(1))
+    monkeypatch.setattr("os.replace", lambda *args: os.stat(tmp_path / "gone"))
+    checkpointer.save("model_0000001", iteration=1)
+    checkpointer._thread.shutdown()
+    with pytest.raises(OSError, match="Cannot write the checkpoint 'model_0000001.pth'"):
+        getattr(checkpointer, look)(*["model_0000002"] * (look == "save"))
 
 
 def test_links_are_replaced_and_not_followed(checkpointer, tmp_path):
@@ -116,6 +154,7 @@ def test_links_are_replaced_and_not_followed(checkpointer, tmp_path):
     (tmp_path / "last_checkpoint").unlink()
     (tmp_path / "last_checkpoint").symlink_to(mine)
     checkpointer.save("model_0000002", iteration=2)
+    checkpointer.finish_writing()
     assert mine.read_text() == "mine"
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000002.pth"
     assert not any(path.is_symlink() for path in tmp_path.iterdir())
@@ -131,6 +170,7 @@ def test_weights_that_are_not_finite_are_not_saved(checkpointer, before, model, 
 
 def test_the_best_weights_are_no_place_to_go_on_from(checkpointer, tmp_path):
     checkpointer.save("model_best", iteration=3)
+    checkpointer.finish_writing()
     assert (tmp_path / "last_checkpoint").read_text() == "model_0000001.pth"
     assert (tmp_path / "model_best.pth").exists()
 

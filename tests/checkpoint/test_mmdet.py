@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+import re
 import sys
 
 import pytest
@@ -135,8 +136,33 @@ def test_parameters_without_counterpart_are_named():
         convert_to_mmdet_state_dict(ours)
 
 
+@pytest.fixture
+def convert(monkeypatch):
+    """Call the tool in this process; returns what it ends with, or None."""
+
+    def convert(*args):
+        monkeypatch.setattr(sys, "argv", [TOOL, *map(str, args)])
+        try:
+            return convert_tool.main()
+        except SystemExit as end:
+            return end.code
+
+    return convert
+
+
+@pytest.mark.slow
+def test_as_a_script(run, weights, tmp_path):
+    source, target = tmp_path / "a.pth", tmp_path / "b.pth"
+    torch.save(weights, source)
+    run(TOOL, source, target)
+    assert torch.load(target)["model"].keys() == convert_mmdet_state_dict(weights).keys()
+    result = run(TOOL, source, target, check=False)
+    assert result.returncode == 1 and "exists already" in result.stdout
+    assert "Traceback" not in result.stdout
+
+
 @pytest.mark.parametrize("layout", ["mmdet 2.x", "bare", "distributed"])
-def test_tool_reads_the_layouts_and_goes_back(run, weights, tmp_path, layout):
+def test_tool_reads_the_layouts_and_goes_back(convert, weights, tmp_path, layout):
     source, target, back = (tmp_path / name for name in ("a.pth", "b.pth", "c.pth"))
     content = {
         "mmdet 2.x": {"meta": {"CLASSES": ("a", "b"), "epoch": 20}, "state_dict": weights},
@@ -144,12 +170,12 @@ def test_tool_reads_the_layouts_and_goes_back(run, weights, tmp_path, layout):
         "distributed": {"state_dict": {f"module.{k}": v for k, v in weights.items()}},
     }[layout]
     torch.save(content, source)
-    run(TOOL, source, target)
+    assert convert(source, target) is None
     converted = torch.load(target)["model"]
     names = converted.pop(class_metadata.KEY, None)
     assert (names is not None) == (layout == "mmdet 2.x")
     assert converted.keys() == convert_mmdet_state_dict(weights).keys()
-    run(TOOL, "--reverse", target, back)
+    assert convert("--reverse", target, back) is None
     again = torch.load(back)
     assert again["meta"] == ({} if names is None else {"CLASSES": ["a", "b"]})
     assert all(torch.equal(again["state_dict"][key], weights[key]) for key in weights)
@@ -160,19 +186,16 @@ class RunsCode:
         return os.getenv, ("HOME",)
 
 
-def test_tool_refuses_what_it_should(run, weights, tmp_path):
+def test_tool_refuses_what_it_should(convert, weights, tmp_path):
     source, target = tmp_path / "a.pth", tmp_path / "b.pth"
     torch.save({"state_dict": weights, "meta": RunsCode()}, source)
-    result = run(TOOL, source, target, check=False)
-    assert result.returncode != 0 and "--allow-pickle" in result.stdout
+    assert "--allow-pickle" in convert(source, target)
     assert not target.exists()
-    run(TOOL, source, target, "--allow-pickle")
-    result = run(TOOL, source, target, "--allow-pickle", check=False)
-    assert result.returncode != 0 and "exists already" in result.stdout
+    assert convert(source, target, "--allow-pickle") is None
+    assert "exists already" in convert(source, target, "--allow-pickle")
     with open(source, "wb") as f:
         pickle.dump([1], f)
-    result = run(TOOL, source, tmp_path / "c.pth", check=False)
-    assert result.returncode != 0 and "Traceback" not in result.stdout
+    assert "a.pth'" in convert(source, tmp_path / "c.pth")
 
 
 @pytest.mark.parametrize(
@@ -187,27 +210,23 @@ def test_tool_refuses_what_it_should(run, weights, tmp_path):
         ({"model": RunsCode()}, "holds more than tensors.*add --allow-pickle"),
     ],
 )
-def test_what_cannot_go_back_is_named(tmp_path, monkeypatch, content, message):
+def test_what_cannot_go_back_is_named(tmp_path, convert, content, message):
     source, target = tmp_path / "a.pth", tmp_path / "b.pth"
     if isinstance(content, bytes):
         source.write_bytes(content)
     else:
         torch.save(content, source)
-    monkeypatch.setattr(sys, "argv", [TOOL, "--reverse", str(source), str(target)])
-    with pytest.raises(SystemExit, match=f"^convert_mmdet_checkpoint.py: .*{message}"):
-        convert_tool.main()
+    said = convert("--reverse", source, target)
+    assert re.match(f"convert_mmdet_checkpoint.py: .*{message}", said)
     assert list(tmp_path.iterdir()) == [source]
 
 
-def test_a_full_disk(weights, tmp_path, monkeypatch):
+def test_a_full_disk(weights, tmp_path, convert):
     source, target = tmp_path / "a.pth", tmp_path / "b.pth"
     torch.save(weights, source)
-    monkeypatch.setattr(sys, "argv", [TOOL, str(source), str(target)])
-    with room_for(1000), pytest.raises(SystemExit) as info:
-        convert_tool.main()
-    assert (
-        info.value.code == f"{os.path.basename(TOOL)}: Could not write '{target}': File too large."
-    )
+    with room_for(1000):
+        said = convert(source, target)
+    assert said == f"{os.path.basename(TOOL)}: Could not write '{target}': File too large."
     assert list(tmp_path.iterdir()) == [source]
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from pycocotools import mask as mask_util
 
-from scnet import SCNetDatasetMapper
+from scnet import SCNetDatasetMapper, get_cfg
+from scnet.data.augmentation import add_augmentations
 
 properties = settings(deadline=None, max_examples=30, derandomize=True)
 THINGS = 3  # one object each, so that its class says which object it is
@@ -219,3 +220,15 @@ def check_same(one, other):
     assert masks.keys() == others.keys()
     for k in masks:
         np.testing.assert_array_equal(masks[k], others[k])
+
+
+@properties
+@given(scene=scenes(forms=("rle",)), color=st.booleans(), seed=seeds)
+def test_jittered_outputs_agree(make_record, scene, color, seed):
+    """Under large-scale jitter, and where colors change too."""
+    cfg = get_cfg()
+    cfg.INPUT.LARGE_SCALE_JITTER.update(ENABLED=True, SCALES=(0.7, 2.0), SIZE=56)
+    cfg.INPUT.COLOR_JITTER = 0.2 * color
+    record, areas = make_record(scene)
+    np.random.seed(seed)
+    check_agreement(map_record(record, add_augmentations(cfg, [])), areas, exact=True)

@@ -112,3 +112,29 @@ def test_a_broken_image_is_an_error_when_its_batch_is_due(loader, workers):
     with pytest.raises(BrokenImageError, match=r"^b.jpg is empty\. Repair") as raised:
         next(batches)
     assert "\n" not in str(raised.value)
+
+
+def test_an_image_to_paste_from_may_be_broken(loader, tiny_cfg):
+    """It ends the training, or is skipped and named, as any other."""
+    tiny_cfg.INPUT.COPY_PASTE, tiny_cfg.INPUT.MASK_FORMAT = 0.5, "bitmask"
+    earlier = 0
+    for seed in range(5):
+        tiny_cfg.DATALOADER.ON_BROKEN_IMAGE = "skip"
+        stream = loader(seed=seed)
+        stream.mapper = breaks_at_two
+        images = [image for batch in take(stream, 9) for image, *_ in batch]
+        assert len(images) == 18 and 2 not in images
+        assert list(stream.broken.values()) == ["b.jpg is empty."]
+        tiny_cfg.DATALOADER.ON_BROKEN_IMAGE = "stop"
+        due = next(
+            k for k, batch in enumerate(take(loader(seed=seed), 20)) if 2 in {x[0] for x in batch}
+        )
+        stream = loader(seed=seed)
+        stream.mapper = breaks_at_two
+        batches, count = iter(stream), 0
+        with pytest.raises(BrokenImageError, match=r"^b.jpg is empty\. Repair"):
+            for count, _ in enumerate(batches, 1):  # noqa: B007 - how many came before it
+                pass
+        earlier += count < due
+        assert count <= due
+    assert earlier

@@ -44,16 +44,17 @@ class Note(HookBase):
         self.file.flush()
 
 
-def train(output):
+def train(output, *more):
     arguments = ["--resume", "--config-file", get_config_file("quickstart.yaml")]
-    cfg = setup(argument_parser().parse_args([*arguments, "OUTPUT_DIR", str(output), *OPTIONS]))
+    options = ["OUTPUT_DIR", str(output), *OPTIONS, *more]
+    cfg = setup(argument_parser().parse_args([*arguments, *options]))
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=True)
     trainer.register_hooks([Note(output / "steps.jsonl")])
     trainer.train()
 
 
-def start(output):
+def start(output, *more):
     """Train in a process of its own; forked, so that it need not import all again."""
     pid = os.fork()
     if pid:
@@ -63,7 +64,7 @@ def start(output):
     os.dup2(log, 2)
     status = 1
     try:
-        train(output)
+        train(output, *more)
         status = 0
     except BaseException:
         traceback.print_exc()
@@ -85,7 +86,7 @@ def main(folder, kills):
     rng = random.Random(int.from_bytes(os.urandom(4), "big"))
     output, done, finished = folder / "killed", 0, 0
     while done < kills:
-        pid = start(output)
+        pid = start(output, "SOLVER.CHECKPOINT_IN_BACKGROUND", str(rng.random() < 0.5))
         time.sleep(rng.uniform(0, duration * 0.6))
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:

@@ -65,9 +65,19 @@ def test_killed_at_random_moments(environment, run, tmp_path):
         assert_equal(load(folder), load(tmp_path / "whole"))
 
 
-def test_a_checkpoint_is_enough(make_trainer, tmp_path):
+RECIPE = [  # docs/recipes.md
+    *("INPUT.LARGE_SCALE_JITTER.ENABLED", True, "INPUT.LARGE_SCALE_JITTER.SIZE", 96),
+    *("INPUT.COLOR_JITTER", 0.2, "INPUT.COPY_PASTE", 0.5, "SOLVER.OPTIMIZER", "AdamW"),
+    *("DATALOADER.SAMPLER_TRAIN", "RepeatFactorTrainingSampler"),
+    *("DATALOADER.REPEAT_THRESHOLD", 0.9, "SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR"),
+    *("SOLVER.EMA.ENABLED", True, "DATALOADER.NUM_WORKERS", 1),
+]
+
+
+@pytest.mark.parametrize("more", [[], RECIPE], ids=["", "recipe"])
+def test_a_checkpoint_is_enough(make_trainer, tmp_path, more):
     """Also for the seed, if none was given; and at a step that is no multiple of anything."""
-    opts = ["SEED", -1, "SOLVER.CHECKPOINT_PERIOD", 3]
+    opts = ["SEED", -1, "SOLVER.CHECKPOINT_PERIOD", 3, *more]
     whole = make_trainer(*opts)
     whole.train()
     final = load(tmp_path / "run")
@@ -311,3 +321,33 @@ def test_another_number_of_processes_is_said(make_trainer, monkeypatch, caplog):
     monkeypatch.setattr(path, lambda: 2)
     trainer._trainer.load_state_dict(state["trainer"]["_trainer"])
     assert "goes on with 2 processes; before it had 1" in caplog.text
+
+
+def test_checkpoints_in_the_background(make_trainer, tmp_path):
+    """They are those of a training that waits for them, and all there when it ends."""
+    for output, in_background in (("run", False), ("other", True)):
+        opts = ["SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.CHECKPOINT_IN_BACKGROUND", in_background]
+        trainer = make_trainer(*opts, output=output)
+        trainer.train()
+        assert trainer.checkpointer._writing is None
+    for name in ("model_0000001.pth", "model_0000003.pth", "model_final.pth"):
+        run, other = (torch.load(tmp_path / x / name) for x in ("run", "other"))
+        assert_equal(run, other)
+
+
+def test_a_training_ends_when_the_background_cannot_write(make_trainer, monkeypatch):
+    """At the next step, not at the next checkpoint."""
+    opts = ["SOLVER.CHECKPOINT_PERIOD", 2, "SOLVER.MAX_ITER", 50]
+    trainer = make_trainer(*opts, "SOLVER.CHECKPOINT_IN_BACKGROUND", True)
+    checkpointer = trainer.checkpointer
+    save = checkpointer.save
+
+    def save_and_wait(*args, **kwargs):
+        save(*args, **kwargs)
+        checkpointer._thread.shutdown()
+
+    monkeypatch.setattr(checkpointer, "save", save_and_wait)
+    monkeypatch.setattr("os.replace", lambda *args: os.stat("gone"))
+    with pytest.raises(OSError, match="Cannot write the checkpoint 'model_0000001.pth'"):
+        trainer.train()
+    assert list(trainer.losses) == [0, 1]

@@ -112,6 +112,17 @@ def add_scnet_config(cfg: CN) -> None:
     # image is very large.
     _C.INPUT.MAX_PIXELS = MAX_PIXELS
 
+    # Large-scale jitter: an image is resized to a random share of a square of SIZE pixels, within
+    # SCALES, and what is larger than the square is cropped. It replaces INPUT.MIN_SIZE_TRAIN.
+    _C.INPUT.LARGE_SCALE_JITTER = CN()
+    _C.INPUT.LARGE_SCALE_JITTER.ENABLED = False
+    _C.INPUT.LARGE_SCALE_JITTER.SCALES = (0.1, 2.0)
+    _C.INPUT.LARGE_SCALE_JITTER.SIZE = 1024
+    # Brightness, contrast and saturation are multiplied by random values from 1 - this to 1 + this.
+    _C.INPUT.COLOR_JITTER = 0.0
+    # The share of the training images that get objects of other images pasted onto them.
+    _C.INPUT.COPY_PASTE = 0.0
+
     # "SGD" (the paper, Sec. 5.1) or "AdamW", which needs fewer steps when nothing is pretrained.
     _C.SOLVER.OPTIMIZER = "SGD"
 
@@ -128,6 +139,8 @@ def add_scnet_config(cfg: CN) -> None:
     # torch.compile for the parts of the trained model that are one graph each: backbone, semantic
     # and global context head, head of the RPN, box heads, mask heads.
     _C.SOLVER.COMPILE = False
+    # A thread writes a checkpoint while the training goes on, from a copy in the memory of the CPU.
+    _C.SOLVER.CHECKPOINT_IN_BACKGROUND = False
 
     # A step's IMS_PER_BATCH images are taken in so many parts per process, one after the other.
     # Their gradients are averaged; so a large batch fits into little memory.

@@ -1,23 +1,30 @@
 """Saving checkpoints that are whole or not there, and loading weights with a report."""
 
+import io
 import os
 import re
+from concurrent.futures import Future, ThreadPoolExecutor
 from glob import escape as glob_escape
 from glob import glob
-from typing import Any, Dict, List, Optional
+from typing import IO, Any, Callable, Dict, List, Optional
 from urllib.parse import ParseResult, urlparse
 
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 from fvcore.common.checkpoint import Checkpointer, _IncompatibleKeys
-from tabulate import tabulate
 from torch import nn
 
-from ..modeling import SCNet, class_metadata
 from ..whole_files import remove_if_there
 from .durable import rename_durably, write_durably
-from .other_formats import from_model_zoo, from_pycls
-from .reading import CONVERTER, check_named, check_weights, read_pickle, read_torch
+from .fit import (
+    describe,
+    refuse_other_pixels,
+    refuse_partial_weights,
+    refuse_strange_weights,
+    refuse_surplus_weights,
+)
+from .other_formats import from_another_program, from_model_zoo, from_pycls
+from .reading import check_named, check_weights, read_pickle, read_safetensors, read_torch
 
 UNFINISHED = "unfinished_"
 BEST = "model_best"
@@ -25,15 +32,14 @@ EXPORTED = (".onnx", ".ts")  # endings of what export.py writes
 # Of a checkpoint, beside "model", which with a moving average holds the averaged weights.
 TRAINER, TRAINING_MODEL = "trainer", "training_model"
 PARTS = {TRAINER, TRAINING_MODEL}
-# In the "model" of a file, but no parameters of a network; older files have the last two.
-NO_PARAMETERS = (class_metadata.KEY, "pixel_mean", "pixel_std")
 
 
 class SCNetCheckpointer(DetectionCheckpointer):
-    """Saves and loads as Detectron2's checkpointer does, with five differences.
+    """Saves and loads as Detectron2's checkpointer does, with six differences.
 
     - A checkpoint is written aside and renamed when it is whole, so that a process which is killed
       leaves the one before it.
+    - A thread can write it, while the training goes on.
     - Files are read without running code that they may carry.
     - Weights that are not finite are refused.
     - A model in evaluation mode gets all the weights that its predictions need, and has a place
@@ -49,6 +55,7 @@ class SCNetCheckpointer(DetectionCheckpointer):
         *,
         trusted: bool = False,
         allow_surplus: bool = False,
+        in_background: bool = False,
         **kwargs,
     ):
         """Read and write nothing yet.
@@ -58,13 +65,19 @@ class SCNetCheckpointer(DetectionCheckpointer):
             trusted: read files that may run any code (MODEL.TRUST_WEIGHTS).
             allow_surplus: let the weights in evaluation mode have parameters that the model has
                 not (MODEL.ALLOW_SURPLUS_WEIGHTS).
+            in_background: let a thread write checkpoints (SOLVER.CHECKPOINT_IN_BACKGROUND). One is
+                serialized in memory first, so that it holds the weights of its step.
         """
         super().__init__(model, save_dir, **kwargs)
         self.trusted = trusted
         self.allow_surplus = allow_surplus
+        self._thread = ThreadPoolExecutor(1, "checkpoint") if in_background else None
+        self._writing: Optional[Future] = None
 
     def save(self, name: str, **kwargs) -> None:
         """Write a checkpoint; see :meth:`fvcore.common.checkpoint.Checkpointer.save`.
+
+        In the background, the one before is waited for, and its error raised.
 
         Raises:
             FloatingPointError: weights are not finite; nothing is written.
@@ -72,14 +85,59 @@ class SCNetCheckpointer(DetectionCheckpointer):
         """
         if not self.save_dir or not self.save_to_disk:
             return
+        self.finish_writing()
         check_finite(self.model)
+        parts = {key: part.state_dict() for key, part in self.checkpointables.items()}
+        content = {"model": self.model.state_dict(), **parts, **kwargs}
+        if self._thread is None:
+            self._write(name, lambda file: torch.save(content, file))
+        else:
+            memory = io.BytesIO()
+            torch.save(content, memory)
+            self._writing = self._thread.submit(
+                self._write, name, lambda file: file.write(memory.getbuffer())
+            )
+
+    def check_writing(self) -> None:
+        """Raise the error of a checkpoint that could not be written in the background, if any.
+
+        Raises:
+            OSError: see :meth:`save`.
+        """
+        if self._writing and self._writing.done():
+            self.finish_writing()
+
+    def finish_writing(self) -> None:
+        """Wait for a checkpoint that is written in the background.
+
+        Raises:
+            OSError: see :meth:`save`.
+        """
+        writing, self._writing = self._writing, None
+        if writing:
+            writing.result()
+
+    def _write(self, name: str, write: Callable[[IO[bytes]], Any]) -> None:
+        """Write a file, give it its name when it is whole, and let ``last_checkpoint`` say it.
+
+        Not for the best weights so far: a training goes on from the latest checkpoint.
+
+        Raises:
+            OSError: see :meth:`save`.
+        """
+        path = os.path.join(self.save_dir, f"{name}.pth")
         unfinished = os.path.join(self.save_dir, f"{UNFINISHED}{name}.pth")
+        self.logger.info(f"Saving checkpoint to {path}")
         try:
-            remove_if_there(unfinished)  # a link would be followed
-            super().save(UNFINISHED + name, **kwargs)
+            remove_if_there(unfinished)
+            with open(unfinished, "xb") as file:  # "x" follows no link
+                write(file)
+            rename_durably(unfinished, path)
+            if name != BEST:
+                self.tag_last_checkpoint(f"{name}.pth")
         except (OSError, RuntimeError) as error:  # PyTorch's writer raises the latter
             remove_if_there(unfinished)
-            last = self.get_checkpoint_file()
+            last = self._last_checkpoint()
             raise OSError(
                 f"Cannot write the checkpoint '{name}.pth' in '{self.save_dir}': {error}. "
                 + (f"The last one, '{last}', is whole. " if last else "There is none before it. ")
@@ -87,15 +145,7 @@ class SCNetCheckpointer(DetectionCheckpointer):
             ) from error
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
-        """Give a file that is written its name, and let ``last_checkpoint`` say it.
-
-        Not for the best weights so far: a training goes on from the latest checkpoint.
-        """
-        name = last_filename_basename.removeprefix(UNFINISHED)
-        path = os.path.join(self.save_dir, last_filename_basename)
-        rename_durably(path, os.path.join(self.save_dir, name))
-        if name != f"{BEST}.pth":
-            write_durably(os.path.join(self.save_dir, "last_checkpoint"), name)
+        write_durably(os.path.join(self.save_dir, "last_checkpoint"), last_filename_basename)
 
     def has_checkpoint(self) -> bool:
         return bool(self.get_checkpoint_file())
@@ -108,8 +158,13 @@ class SCNetCheckpointer(DetectionCheckpointer):
             that is not there: of the newest checkpoint, if there is one; else "".
 
         Raises:
+            OSError: one that is written in the background cannot be written.
             ValueError: ``model_final.pth`` has to be read to find the newest, and is damaged.
         """
+        self.finish_writing()
+        return self._last_checkpoint()
+
+    def _last_checkpoint(self) -> str:
         named = super().get_checkpoint_file() if super().has_checkpoint() else ""
         if named and os.path.isfile(named):
             return named
@@ -204,77 +259,15 @@ class SCNetCheckpointer(DetectionCheckpointer):
 
     def _load_model(self, checkpoint: Dict[str, Any]) -> _IncompatibleKeys:
         self._parts = set(checkpoint)
-        names = list(checkpoint["model"])
+        names, path, model = list(checkpoint["model"]), self._path, self.model
+        refuse_other_pixels(path, checkpoint["model"], model)
         incompatible = super()._load_model(checkpoint)
-        self._refuse_strange_weights(names, incompatible)
-        if not self.model.training:
-            self._refuse_partial_weights(incompatible)
+        refuse_strange_weights(path, names, model, incompatible)
+        if not model.training:
+            refuse_partial_weights(model, incompatible)
             if not self.allow_surplus:
-                self._refuse_surplus_weights(incompatible)
+                refuse_surplus_weights(path, model, incompatible)
         return incompatible
-
-    def _refuse_strange_weights(self, names: List[str], incompatible: _IncompatibleKeys) -> None:
-        """Refuse weights of which none fits, in training, too.
-
-        Buffers do not count: PyTorch fills some of those that are missing.
-
-        Args:
-            names: in the file.
-            incompatible: what was not loaded.
-
-        Raises:
-            ValueError: no parameter of the model is in the weights.
-        """
-        parameters = [name for name, _ in self.model.named_parameters()]
-        if parameters and not set(parameters) - set(incompatible.missing_keys):
-            raise ValueError(
-                f"None of the {len(names)} tensors in '{self._path}' fits the model. They are "
-                f"called {', '.join(names[:3])}, ..., and the parameters of the model "
-                f"{', '.join(parameters[:3])}, .... Backbones of torchvision are loaded by name "
-                "(MODEL.WEIGHTS torchvision://resnet50), checkpoints of mmdet are converted first: "
-                f"{CONVERTER} {self._path} CONVERTED.pth."
-            )
-
-    def _refuse_surplus_weights(self, incompatible: _IncompatibleKeys) -> None:
-        """Refuse to predict with a part of a trained model, which is not what was trained.
-
-        Raises:
-            ValueError: the weights have parameters that the model has no place for.
-        """
-        names = list(self.model.state_dict())
-        surplus = [
-            name
-            for name in incompatible.unexpected_keys
-            if name not in NO_PARAMETERS and not name.endswith("num_batches_tracked")
-        ]
-        if surplus:
-            groups = group(surplus, surplus + names)
-            raise ValueError(
-                f"'{self._path}' has {len(surplus)} tensors that the model has no place for: "
-                f"{', '.join(groups[:6])}{', ...' if len(groups) > 6 else ''}. They are those of a "
-                "larger model, or parts of the model are switched off in the config. Use the "
-                "config.yaml that the training saved beside the weights. If you mean to do without "
-                "these weights, add MODEL.ALLOW_SURPLUS_WEIGHTS True."
-            )
-
-    def _refuse_partial_weights(self, incompatible: _IncompatibleKeys) -> None:
-        """Refuse to predict with parameters at their initial values, which gives only noise.
-
-        Raises:
-            ValueError: the weights lack some.
-        """
-        if isinstance(self.model, SCNet):
-            needed = self.model.parameters_of_predictions()
-        else:
-            needed = {name for name, _ in self.model.named_parameters()}
-        missing = [name for name in incompatible.missing_keys if name in needed]
-        if missing:
-            raise ValueError(
-                f"The weights lack {len(missing)} parameters of the model or have them in another "
-                f"shape: {', '.join(missing[:6])}, .... They are those of another model or for "
-                "another number of classes than MODEL.ROI_HEADS.NUM_CLASSES. Use the config.yaml "
-                "that the training saved beside the weights."
-            )
 
     def _load_file(self, filename: str) -> Dict[str, Any]:
         if filename.endswith(".pkl"):
@@ -282,8 +275,10 @@ class SCNetCheckpointer(DetectionCheckpointer):
             content = from_model_zoo(content, filename)
         elif filename.endswith(".pyth"):
             content = from_pycls(self._torch_load(filename), filename)
+        elif filename.endswith(".safetensors"):
+            content = from_another_program({"model": read_safetensors(filename)}, filename)
         else:
-            content = super()._load_file(filename)
+            content = from_another_program(super()._load_file(filename), filename)
         for part in ("model", TRAINING_MODEL):
             if part in content:
                 check_weights(content[part], filename)
@@ -293,23 +288,7 @@ class SCNetCheckpointer(DetectionCheckpointer):
         return check_named(read_torch(f, self.trusted), f)
 
     def _log_incompatible_keys(self, incompatible: _IncompatibleKeys) -> None:
-        """Log what was loaded and what was not, module by module."""
-        names = list(self.model.state_dict())
-        misshapen = {key for key, *_ in incompatible.incorrect_shapes}
-        absent = [x for x in incompatible.missing_keys if x not in misshapen]
-        loaded = len(names) - len(misshapen) - len(absent)
-        report = [f"{loaded} of {len(names)} tensors of the model were loaded."]
-        if absent:
-            groups = ", ".join(group(absent, names))
-            report.append(f"Not in the weights, left at their initial values: {groups}")
-        if misshapen:
-            headers = ("left at its initial value", "shape in the weights", "in the model")
-            report.append(tabulate(incompatible.incorrect_shapes, headers))
-        if incompatible.unexpected_keys:
-            unused = incompatible.unexpected_keys
-            groups = ", ".join(group(unused, unused + names))
-            report.append(f"In the weights, but not in the model: {groups}")
-        self.logger.info("\n".join(report))
+        self.logger.info(describe(self.model, incompatible))
 
 
 def check_finite(model: nn.Module) -> None:
@@ -325,26 +304,3 @@ def check_finite(model: nn.Module) -> None:
             "them, so no checkpoint was written. Go on from the last one (--resume) with a lower "
             "SOLVER.BASE_LR or with SOLVER.CLIP_GRADIENTS.ENABLED True."
         )
-
-
-def group(chosen: List[str], names: List[str]) -> List[str]:
-    """Write "a.b.*" where all names below "a.b" are among the chosen.
-
-    Args:
-        chosen: some of the names.
-        names: of all parameters, parts separated by dots.
-    """
-    counts: Dict[str, int] = {}
-    for sign, keys in ((1, names), (-1, chosen)):
-        for key in keys:
-            parts = key.split(".")
-            for depth in range(1, len(parts)):
-                prefix = ".".join(parts[:depth])
-                counts[prefix] = counts.get(prefix, 0) + sign
-    grouped: Dict[str, None] = {}  # a set in order
-    for key in chosen:
-        parts = key.split(".")
-        prefixes = (".".join(parts[:depth]) for depth in range(1, len(parts)))
-        whole = next((prefix for prefix in prefixes if counts[prefix] == 0), None)
-        grouped[f"{whole}.*" if whole else key] = None
-    return list(grouped)

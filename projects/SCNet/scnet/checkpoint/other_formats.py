@@ -5,7 +5,42 @@ Detectron2 does the same where it reads such files, but with whatever code they 
 
 from typing import Any, Dict
 
-from .reading import check_named
+from .reading import CONVERTER, check_named
+from .torchvision_weights import IMAGENET_PIXELS, is_resnet, to_detectron2
+
+
+def from_another_program(content: Dict[str, Any], filename: str) -> Dict[str, Any]:
+    """Find the weights in a file of ``torch.save``, by the names that Detectron2's models have.
+
+    They may be the "state_dict" of the file; names may have the prefixes of PyTorch's wrappers;
+    and a ResNet of torchvision or timm becomes one of Detectron2.
+
+    Args:
+        content: of the file, with all of it as "model" if it had none.
+        filename: for messages.
+
+    Raises:
+        ValueError: it is a checkpoint of OpenMMLab, whose other names a tool converts.
+    """
+    weights = check_named(content["model"], filename)
+    if isinstance(weights.get("state_dict"), dict):
+        if "meta" in weights:
+            raise ValueError(
+                f"'{filename}' is a checkpoint of OpenMMLab (mmdet). Convert it first: "
+                f"{CONVERTER} {filename} CONVERTED.pth."
+            )
+        weights = check_named(weights["state_dict"], filename)
+    weights = {_without_wrappers(name): value for name, value in weights.items()}
+    if not is_resnet(weights):
+        return {**content, "model": weights}
+    # Detectron2's checkpointer finds the parameters by the ends of their names, if it is told to.
+    model = {**to_detectron2(weights), **IMAGENET_PIXELS}
+    return {"model": model, "__author__": "torchvision", "matching_heuristics": True}
+
+
+def _without_wrappers(name: str) -> str:
+    """Drop what PyTorch's wrappers for distributed and for compiled models put into a name."""
+    return name.removeprefix("module.").replace("_orig_mod.", "")
 
 
 def from_model_zoo(content: Dict[str, Any], filename: str) -> Dict[str, Any]:

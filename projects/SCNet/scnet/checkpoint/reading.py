@@ -79,6 +79,29 @@ def read_torch(path: str, trusted: bool = False, trust: str = TRUST) -> Any:
             ) from error
 
 
+def read_safetensors(path: str) -> Dict[str, torch.Tensor]:
+    """Read a file of safetensors.
+
+    Raises:
+        ModuleNotFoundError: the package safetensors is missing.
+        ValueError: the file is damaged.
+    """
+    try:
+        import safetensors.torch
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"'{path}' needs the package safetensors. Install it: pip install safetensors"
+        ) from error
+    with PathManager.open(path, "rb") as f:
+        content = f.read()
+    try:
+        return safetensors.torch.load(content)
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"'{path}' is no file of safetensors, or it is damaged ({error}). {WAY_OUT}"
+        ) from error
+
+
 def refuse_tar(f: BinaryIO) -> None:
     """Refuse the format of PyTorch before 0.1.10: PyTorch before 2.6 runs what is in such a file.
 
@@ -125,12 +148,6 @@ def check_weights(content: Any, path: str) -> None:
     weights = check_named(content, path)
     if not weights:
         raise ValueError(f"'{path}' holds no weights: it has no names.")
-    if isinstance(weights.get("state_dict"), dict):
-        raise ValueError(
-            f"'{path}' has its weights as 'state_dict', as checkpoints of OpenMMLab (mmdet) have. "
-            f"Convert it first: {CONVERTER} {path} CONVERTED.pth (of another program, save the "
-            "'state_dict' alone)."
-        )
     for name, value in weights.items():
         problem = _what_is_wrong(value)
         if problem:

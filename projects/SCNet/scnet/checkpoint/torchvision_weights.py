@@ -5,7 +5,7 @@ Detectron2's model zoo has no ResNeXt-101-64x4d; torchvision has one.
 
 import os
 import pickle
-from typing import Dict
+from typing import Any, Dict, Mapping
 from urllib.error import URLError
 
 import numpy as np
@@ -18,6 +18,11 @@ from .hashes import verify_hash
 from .reading import read_torch
 from .resnet import resnet_modules
 
+# What these weights were trained on: RGB images from 0 to 255, normalised.
+IMAGENET_PIXELS = {
+    "pixel_mean": np.array([123.675, 116.28, 103.53]),
+    "pixel_std": np.array([58.395, 57.12, 57.375]),
+}
 AGAIN = "Delete it and fetch it again."
 
 
@@ -37,6 +42,12 @@ def to_detectron2(state_dict: Dict[str, Tensor]) -> Dict[str, np.ndarray]:
             raise ValueError(f"'{key}' is no parameter of a ResNet.")
         renamed[f"{table[module]}.{parameter}"] = value.numpy()
     return renamed
+
+
+def is_resnet(weights: Mapping[str, Any]) -> bool:
+    """Whether weights are those of a ResNet or ResNeXt as torchvision and timm have them."""
+    modules = {name.rpartition(".")[0] for name in weights} - {"fc"}
+    return "layer1.0.conv1" in modules and modules <= dict(resnet_modules()).keys()
 
 
 class TorchvisionHandler(ConvertedWeightsHandler):
@@ -60,7 +71,7 @@ class TorchvisionHandler(ConvertedWeightsHandler):
         # Told to, Detectron2's checkpointer finds the parameters below the model's backbone by
         # the ends of their names.
         content = {
-            "model": to_detectron2(state_dict),
+            "model": {**to_detectron2(state_dict), **IMAGENET_PIXELS},
             "__author__": "torchvision",
             "matching_heuristics": True,
         }

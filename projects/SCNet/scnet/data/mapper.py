@@ -15,6 +15,7 @@ from pycocotools import mask as mask_util
 from ..config import MAX_PIXELS
 from ..modeling.run_length_masks import RunLengthMasks
 from . import semantic_targets
+from .augmentation import add_augmentations
 from .image import check_size, read_image
 from .masks import area, to_rle, unpack_runs
 
@@ -61,6 +62,11 @@ class SCNetDatasetMapper(DatasetMapper):
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> Dict[str, Any]:
         ret = super().from_config(cfg, is_train)
+        if is_train:
+            ret["augmentations"] = add_augmentations(cfg, ret["augmentations"])
+            ret["recompute_boxes"] = cfg.MODEL.MASK_ON and (
+                cfg.INPUT.CROP.ENABLED or cfg.INPUT.LARGE_SCALE_JITTER.ENABLED
+            )
         ret["semantic_source"] = cfg.MODEL.SCNET.SEMANTIC.SOURCE
         ret["num_classes"] = cfg.MODEL.ROI_HEADS.NUM_CLASSES
         ret["num_semantic_classes"] = cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES

@@ -15,6 +15,7 @@ from typing import (
     Tuple,
 )
 
+import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import build_detection_train_loader
 from detectron2.data.build import trivial_batch_collator
@@ -24,6 +25,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..seeding import SAMPLE, seed_for
 from .broken_images import UNUSABLE, BrokenImageError, most_to_skip, skips_broken_images
+from .copy_paste import CopyPaste
 from .datasets.loading import load_once_per_machine
 from .once_per_machine import PackedList
 from .workers import outlive_signals
@@ -61,6 +63,7 @@ class TrainLoader:
         self.first = 0
         self.broken: Dict[str, str] = {}
         self.skips = skips_broken_images(cfg)
+        self.copy_paste = CopyPaste(cfg)
         self.records, self.kinds = load_once_per_machine(cfg.DATASETS.TRAIN, self._read)
 
     def _read(self) -> Tuple[List[Dict], List[Hashable]]:
@@ -102,7 +105,14 @@ class TrainLoader:
         )["sampler"]
         batches = group(number_globally(sampler), self.batch_size, self.kinds)
         return DataLoader(
-            _SeededSamples(self.records, self.mapper, self.seed, self.kinds, self.most_to_skip),
+            _SeededSamples(
+                self.records,
+                self.mapper,
+                self.seed,
+                self.kinds,
+                self.most_to_skip,
+                self.copy_paste,
+            ),
             batch_sampler=islice(batches, self.first, None),
             num_workers=cfg.DATALOADER.NUM_WORKERS,
             collate_fn=trivial_batch_collator,
@@ -155,12 +165,14 @@ class _SeededSamples(Dataset):
         seed: int,
         kinds: Sequence[Hashable],
         most_to_skip: int,
+        copy_paste: CopyPaste,
     ):
         self.records = records
         self.mapper = mapper
         self.seed = seed
         self.kinds = kinds
         self.most_to_skip = most_to_skip
+        self.copy_paste = copy_paste
 
     def __len__(self) -> int:
         return len(self.records)
@@ -175,17 +187,25 @@ class _SeededSamples(Dataset):
         number, index = sample
         broken: Dict[str, str] = {}
         for candidate in self._of_its_kind(index):
-            record = self.records[candidate]
             seed_for(self.seed, SAMPLE, number)
-            try:
-                mapped = self.mapper(record)
-            except UNUSABLE as error:
-                broken[record["file_name"]] = str(error)
-                if len(broken) > self.most_to_skip:
-                    break
-            else:
+            mapped = self._map(candidate, broken)
+            if mapped and self.copy_paste.is_due():
+                source = self._map(np.random.randint(len(self.records)), broken)
+                mapped = self.copy_paste(mapped, source) if source else mapped
+            if len(broken) > self.most_to_skip:
+                break
+            if mapped:
                 return mapped, broken
         return None, broken
+
+    def _map(self, index: int, broken: Dict[str, str]) -> Any:
+        """Map a record; if it cannot be used, note what is wrong, and return None."""
+        record = self.records[index]
+        try:
+            return self.mapper(record)
+        except UNUSABLE as error:
+            broken[record["file_name"]] = str(error)
+            return None
 
     def _of_its_kind(self, index: int) -> Iterator[int]:
         """Begin at an index, and go round through all of the same kind."""

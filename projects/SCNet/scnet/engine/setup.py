@@ -22,6 +22,7 @@ from ..data.once_per_machine import once_per_machine
 from ..data.own_data import data_opts, register_datasets
 from ..overwrite import refuse_links
 from .distributed import on_main_process, share_threads
+from .full_disk import LOGGERS, let_log_files_pause
 from .output_dir import WRITTEN_BY_NAME, make_folder, prepare_output_dir, save_config
 from .start_checks import check_cfg, check_device_of_processes, check_evaluator_types
 
@@ -89,8 +90,9 @@ def start_log(cfg: CfgNode, args: Namespace) -> None:
         OSError: they cannot be written.
     """
     rank = comm.get_rank()
-    for name in ("fvcore", "detectron2", "scnet"):
+    for name in LOGGERS:
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name)
+    let_log_files_pause()
     logger.info(f"Rank of current process: {rank}. World size: {comm.get_world_size()}")
     logger.info(f"Environment info:\n{collect_env_info()}")
     logger.info(f"Command line arguments: {args}")

@@ -37,6 +37,7 @@ from .disk_space import check_room
 from .distributed import broadcast_buffers
 from .evaluation.coco_evaluator import SCNetCOCOEvaluator
 from .evaluation.results import write_results
+from .full_disk import PatientWriter
 from .hooks.best_checkpoint import EvalAndKeepBest
 from .hooks.broken_images import WatchBrokenImages
 from .hooks.ema import ExponentialMovingAverage
@@ -137,7 +138,10 @@ class Trainer(DefaultTrainer):
             self.ema = ExponentialMovingAverage(self.trained, cfg.SOLVER.EMA.DECAY)
         self.result: GeneralizedRCNN = self.ema.averaged if self.ema else self.trained
         self.checkpointer = SCNetCheckpointer(
-            self.result, cfg.OUTPUT_DIR, trusted=cfg.MODEL.TRUST_WEIGHTS
+            self.result,
+            cfg.OUTPUT_DIR,
+            trusted=cfg.MODEL.TRUST_WEIGHTS,
+            in_background=cfg.SOLVER.CHECKPOINT_IN_BACKGROUND,
         )
         self.checkpointer.add_checkpointable(TRAINER, weakref.proxy(self))
         if self.ema:
@@ -174,6 +178,7 @@ class Trainer(DefaultTrainer):
 
     def run_step(self) -> None:
         """Train one step, and load the images of the next, if there is one."""
+        self.checkpointer.check_writing()
         self._trainer.load_ahead = self.iter + 1 < self.max_iter
         super().run_step()
 
@@ -188,7 +193,7 @@ class Trainer(DefaultTrainer):
         """
         if self.cfg.WANDB.PROJECT:
             start_wandb(self.cfg)
-        return super().build_writers()
+        return [PatientWriter(writer, self.cfg.OUTPUT_DIR) for writer in super().build_writers()]
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Load the last checkpoint of OUTPUT_DIR, or else MODEL.WEIGHTS.
@@ -273,7 +278,10 @@ class Trainer(DefaultTrainer):
             return None
         finally:
             step.end_loading()
-            unlock_run(self.cfg.OUTPUT_DIR)
+            try:
+                self.checkpointer.finish_writing()
+            finally:
+                unlock_run(self.cfg.OUTPUT_DIR)
 
     @classmethod
     def build_optimizer(cls, cfg, model):

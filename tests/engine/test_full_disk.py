@@ -1,0 +1,89 @@
+"""A training whose disk is full for a time goes on, and says so."""
+
+import logging
+import sys
+
+import pytest
+from detectron2.engine import HookBase
+from detectron2.utils.events import EventStorage, JSONWriter
+from detectron2.utils.logger import setup_logger
+
+from helpers import room_for
+from scnet.engine.full_disk import PatientWriter, let_log_files_pause
+
+
+def warnings(caplog):
+    return [x.getMessage() for x in caplog.records if x.levelno == logging.WARNING]
+
+
+def test_metrics_pause(tmp_path, lines_of, caplog):
+    path = tmp_path / "metrics.json"
+    writer = PatientWriter(JSONWriter(str(path)), str(tmp_path))
+    with EventStorage() as storage:
+
+        def write(value):
+            storage.put_scalar("loss", value, smoothing_hint=False)
+            writer.write()
+            storage.step()
+
+        write(0)
+        for value in (1, 4):
+            with room_for(path.stat().st_size + 5):
+                write(value)
+                write(value + 1)
+            write(value + 2)
+    assert [x["loss"] for x in lines_of(path)] == list(range(7))
+    messages = warnings(caplog)
+    assert len(messages) == 2  # once whenever the disk is full
+    assert all(f"JSONWriter cannot write to '{tmp_path}': " in x for x in messages)
+
+
+def test_other_errors_of_writers_are_raised(tmp_path):
+    writer = PatientWriter(JSONWriter(str(tmp_path / "metrics.json")), str(tmp_path))
+    with pytest.raises(AssertionError):  # there is no EventStorage
+        writer.write()
+
+
+def test_a_log_pauses(tmp_path, capfd):
+    setup_logger(str(tmp_path), name="scnet", configure_stdout=False)
+    setup_logger(str(tmp_path), name="fvcore", configure_stdout=False)
+    let_log_files_pause()
+    loggers = [logging.getLogger(name) for name in ("scnet", "fvcore")]
+    path = tmp_path / "log.txt"
+    try:
+        loggers[0].info("one")
+        printed = []
+        with room_for(path.stat().st_size + 5):
+            sys.stderr.write = printed.append
+            for logger in loggers:
+                logger.info("two")
+                logger.info("three")
+        loggers[0].info("four")
+    finally:
+        for logger in loggers:
+            logger.handlers.pop()
+    words = [line.split()[-1] for line in path.read_text().splitlines()]
+    assert words == ["one", "two", "three", "two", "three", "four"]
+    said = "".join(printed)
+    assert said.startswith(f"The log '{path}' cannot be written: ") and said.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_training_goes_on(make_trainer, tmp_path, caplog):
+    """The metrics of its last step cannot be written, after its checkpoint."""
+    trainer = make_trainer()
+    room = room_for(0)
+
+    class Fill(HookBase):
+        def after_step(self):
+            if self.trainer.iter + 1 == self.trainer.max_iter:
+                room.__enter__()
+
+        def after_train(self):
+            room.__exit__(None, None, None)
+
+    trainer.register_hooks([Fill()])
+    trainer._hooks.insert(-2, trainer._hooks.pop())  # before the one of the metrics
+    trainer.train()
+    assert (tmp_path / "run/model_final.pth").exists()
+    assert any("JSONWriter cannot write" in x for x in warnings(caplog))
