@@ -101,7 +101,7 @@ class InterleavedMaskBranch(MaskBranch):
             )
         self.heads[0].fusion = None  # there is no head before it
 
-    def forward(self, x: Tensor, box_features: Mapping[int, None]) -> List[Tensor]:
+    def forward(self, x: Tensor, box_features: Mapping[int, Optional[Tensor]]) -> List[Tensor]:
         """See :meth:`MaskBranch.forward`. Each head's features are computed once."""
         features, found = None, []
         for h, head in enumerate(self.heads[: max(box_features) + 1]):
