@@ -5,6 +5,7 @@ Configs that differ in their data or schedule only share a model.
 
 import pytest
 import torch
+from detectron2.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 
 from helpers import detect, shipped_models, training_step
 
@@ -45,8 +46,9 @@ def test_config(names, cfg, make_model, make_batch):
         assert count == pytest.approx(PARAMETERS[name], abs=0.005), name
     batch = make_batch(cfg, [[0, cfg.MODEL.ROI_HEADS.NUM_CLASSES - 1]], sizes=[(64, 64)])
     training_step(model, batch)
-    for predictor in model.roi_heads.box_predictor:  # ... and that all boxes are elsewhere
-        torch.nn.init.zeros_(predictor.bbox_pred.weight)
+    for module in model.modules():  # ... and that all boxes are elsewhere
+        if isinstance(module, FastRCNNOutputLayers):
+            torch.nn.init.zeros_(module.bbox_pred.weight)
     instances = detect(model, batch)[0]
     assert len(instances)
     assert torch.isfinite(instances.pred_boxes.tensor).all()

@@ -1,5 +1,7 @@
 """What a user of a GPU looks for: number formats, layouts, and copies that nobody waits for."""
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -7,11 +9,14 @@ from torch import nn
 from scnet.data import train_loader
 from scnet.engine.precision import mixed_precision_type, set_tf32
 from scnet.engine.step import StepTrainer
+from scnet.modeling import compiled_regions
+from scnet.modeling.compiled_regions import is_compiled
 
 FAST = [
     *("SOLVER.AMP.ENABLED", True, "SOLVER.AMP.DTYPE", "bfloat16", "SOLVER.FUSED", True),
     *("SOLVER.CHANNELS_LAST", True, "SOLVER.CLIP_GRADIENTS.ENABLED", True),
     *("SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "norm", "SOLVER.EMA.ENABLED", True),
+    *("SOLVER.COMPILE", True),
 ]
 
 
@@ -90,8 +95,20 @@ def test_channels_last_reaches_the_layers_and_changes_the_losses_little(make_tra
         assert last.losses[0][name] == pytest.approx(value, rel=0.05, abs=0.01), name
 
 
+@pytest.fixture
+def small_graphs(monkeypatch):
+    """For torch.compile in seconds: without the backbone, and the graphs run as they are."""
+    regions = compiled_regions.regions
+    monkeypatch.setattr(compiled_regions, "BACKEND", "eager")
+    monkeypatch.setattr(
+        compiled_regions,
+        "regions",
+        lambda model: {k: v for k, v in regions(model).items() if k != "backbone"},
+    )
+
+
 @pytest.mark.slow
-def test_going_on_is_exact_with_all_of_it(make_trainer):
+def test_going_on_is_exact_with_all_of_it(make_trainer, small_graphs):
     whole = make_trainer(*FAST, "SOLVER.CHECKPOINT_PERIOD", 2, output="whole")
     whole.train()
     half = make_trainer(*FAST, "SOLVER.MAX_ITER", 2)
@@ -103,6 +120,23 @@ def test_going_on_is_exact_with_all_of_it(make_trainer):
     for mine, other in ((again.trained, whole.trained), (again.result, whole.result)):
         for (name, p), q in zip(mine.state_dict().items(), other.state_dict().values()):
             assert torch.equal(p, q), name
+
+
+@pytest.mark.slow
+def test_a_compiled_model_trains_as_another(make_trainer, small_graphs):
+    opts = ["SOLVER.EMA.ENABLED", True, "SOLVER.MAX_ITER", 2]
+    plain, compiled = (
+        make_trainer(*opts, "SOLVER.COMPILE", on, output=str(on)) for on in (False, True)
+    )
+    assert [is_compiled(x.trained) for x in (plain, compiled)] == [False, True]
+    assert not is_compiled(compiled.result)  # the average
+    for trainer in (plain, compiled):
+        trainer.train()
+    assert compiled.losses == plain.losses
+    files = [Path(x.cfg.OUTPUT_DIR, "model_final.pth") for x in (plain, compiled)]
+    mine, other = (torch.load(file, weights_only=False)["model"] for file in files)
+    assert list(mine) == list(other)
+    assert all(torch.equal(x, other[name]) for name, x in mine.items())
 
 
 @pytest.mark.slow

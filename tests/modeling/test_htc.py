@@ -43,11 +43,11 @@ def slow_logits(branch, x, head):
 def test_a_head_takes_in_the_features_of_all_heads_before(heads):
     branch, x = heads.mask_branch, torch.randn(3, 16, 14, 14)
     assert branch.heads[0].fusion is None
-    for h, logits in enumerate(branch.all_logits(x)):
+    for h, logits in enumerate(branch(x, {0: None, 1: None, 2: None})):
         expected = slow_logits(branch, x, h)
         assert expected.shape == (3, 5, 28, 28)
         torch.testing.assert_close(logits, expected)
-        torch.testing.assert_close(branch.logits(h, x), expected)
+        torch.testing.assert_close(branch(x, {h: None}), [expected])
 
 
 def test_masks_at_inference_are_the_mean_of_the_chained_heads(heads):
@@ -90,7 +90,8 @@ def test_masks_train_on_the_boxes_that_their_stage_refined(heads):
 
 def test_the_loss_of_a_head_reaches_the_heads_before(heads):
     branch = heads.mask_branch
-    branch.logits(2, torch.randn(2, 16, 14, 14)).sum().backward()
+    (logits,) = branch(torch.randn(2, 16, 14, 14), {2: None})
+    logits.sum().backward()
     for h, head in enumerate(branch.heads):
         assert (head.mask_fcn1.weight.grad.abs() > 0).any()
         assert (head.predictor.weight.grad is not None) == (h == 2)

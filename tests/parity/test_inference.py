@@ -136,7 +136,8 @@ def test_relay_and_mask_heads_on_the_reference_boxes(direct, model, reference):
     with torch.no_grad():
         maps = [direct["features"][name] for name in heads.box_in_features]
         box_features = heads.run_box_head(maps, boxes, stage=2)
-        per_head = list(branch.all_logits(branch.pooler(maps, boxes), {2: box_features}))
+        relayed = dict.fromkeys(range(len(branch.heads)), box_features if branch.relays else None)
+        per_head = branch(branch.pooler(maps, boxes), relayed)
     if branch.relays:
         count = len(reference["direct/relay_in/first8"])
         assert_close("relay", box_features[:count], reference["direct/relay_in/first8"], 1e-4)

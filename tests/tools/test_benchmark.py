@@ -1,6 +1,7 @@
 import json
 import runpy
 import sys
+import weakref
 from argparse import Namespace
 from itertools import count
 
@@ -10,8 +11,10 @@ import pytest
 import torch
 
 from helpers import REPOSITORY, TINY
+from pretend_cuda import pretend_gpu, to_gpu
 from scnet import get_cfg, get_config_file
 from scnet.inference import benchmark
+from scnet.modeling import compiled_regions
 
 SCRIPT = "projects/SCNet/tools/benchmark.py"
 CONFIG = "projects/SCNet/configs/quickstart.yaml"
@@ -111,6 +114,9 @@ def test_what_is_printed_is_what_is_written(report):
         "TF32 in float32: no, not on a CPU",
         torch.__version__,
         "64 x 96 (height x width)",
+        "optimized: no",
+        "compiled: no",
+        "precision: float32",
     ):
         assert text in report["table"]
     lines = [line for line in report["table"].splitlines() if line.startswith("| ")]
@@ -118,7 +124,8 @@ def test_what_is_printed_is_what_is_written(report):
     for cells, row in zip(rows, report["configs"], strict=True):
         cells = dict(zip(header, cells, strict=True))
         assert cells.keys() == row.keys()
-        assert cells.pop("config") == row["config"]
+        for column in ("config", "channels last"):
+            assert cells.pop(column) == row[column]
         for column, cell in cells.items():
             assert float(cell) == pytest.approx(row[column], abs=0.51 if column == "MiB" else 0.006)
 
@@ -130,6 +137,54 @@ def test_flops_count_a_multiply_add_as_two():
     by_hand = 2 * (3 * 3 * 3 * 8 * 6 * 5 + 8 * 6 * 5 * 7)
     for batch_size in (1, 4):
         assert benchmark.count_flops(model, torch.rand(batch_size, 3, 6, 5)) == by_hand
+
+
+@pytest.mark.parametrize("optimize", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_convolutions_compute_in_the_precision_and_layout_of_the_table(
+    cfgs, make_model, optimize, dtype
+):
+    asked = Namespace(
+        **{"size": (64, 96), "batch_size": 1, "input": None, "device": "cpu"},
+        **{"optimize": optimize, "compile": False, "dtype": str(dtype).removeprefix("torch.")},
+    )
+    model = benchmark.optimize(make_model(cfgs["quickstart"]).eval(), asked)
+    seen = []
+    for module in model.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
+    benchmark.run_once(model, benchmark.make_batch("BGR", asked))
+    assert set(seen) == {dtype}
+    assert benchmark.channels_last(model) == ("yes" if optimize else "no")
+    stem = model.backbone.bottom_up.stem.conv1  # one layer of all
+    stem.weight.data = stem.weight.contiguous()
+    assert benchmark.channels_last(model) == "no"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_on_a_gpu_memory_is_counted_in_this_process(cfgs, make_model, monkeypatch, dtype):
+    """One model after the other, from when the one before it is gone."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    asked = benchmark.Settings(
+        ["quickstart.yaml", "scnet_R_50_FPN_20e_coco.yaml"], size=(64, 96), dtype=dtype
+    )
+    assert asked.device == "cuda"
+    alive, counted = weakref.WeakSet(), []
+
+    def make(file, weights, settings):
+        counted.append(len(alive))
+        model = to_gpu(make_model(cfgs["quickstart"]).eval())
+        alive.add(model)
+        return model
+
+    monkeypatch.setattr(benchmark, "make_model", make)
+    monkeypatch.setattr(benchmark, "clock", lambda device: 0.0)
+    monkeypatch.setattr("torch.cuda.reset_peak_memory_stats", lambda: counted.append("reset"))
+    monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda: len(counted) * 2**20)
+    with pretend_gpu() as gpu:
+        assert benchmark.measure_memory(asked) == [2, 4]
+    assert counted == ["reset", 0, "reset", 0]
+    assert bool(gpu.casts) == (dtype == "float16")
 
 
 @pytest.mark.parametrize("allowed, word", [(True, "yes"), (False, "no")])
@@ -186,6 +241,23 @@ def test_the_model_is_left_as_it_was(tiny_cfg, make_model):
     assert hooks() == hooks_before
 
 
+@pytest.mark.parametrize("optimize", [False, True])
+def test_of_a_compiled_model_the_total_is_timed(cfgs, make_model, monkeypatch, ticks, optimize):
+    """Its graphs have no place for hooks."""
+    regions = {"regions": lambda model: {"backbone": model.backbone.bottom_up.stem}}
+    for name, value in {"BACKEND": "eager", **regions}.items():  # for seconds, not minutes
+        monkeypatch.setattr(compiled_regions, name, value)
+    asked = Namespace(
+        **{"size": (64, 96), "batch_size": 1, "input": None, "device": "cpu"},
+        **{"optimize": optimize, "compile": True, "dtype": "float32"},
+    )
+    model = benchmark.optimize(make_model(cfgs["quickstart"]).eval(), asked)
+    result = benchmark.run_once(model, benchmark.make_batch("BGR", asked))
+    assert compiled_regions.is_compiled(model)
+    assert result["total"] == 1  # one between two readings of the clock
+    assert all(np.isnan(result[part]) for part in PARTS)
+
+
 def test_the_parts_are_what_they_are_called(tiny_cfg, make_model, monkeypatch):
     """A module that takes a second longer makes its part longer by a second, and no other."""
     now = [0.0]
@@ -218,7 +290,6 @@ def test_medians_of_the_rounds():
     ]
     row = benchmark.summarize(rounds)
     assert (row["total"], row["min"], row["max"], row["masks"]) == (20, 10, 90, 1)
-    assert row["other"] == 20 - len(PARTS)
 
 
 def test_images_are_the_same_for_all_models(tmp_path):

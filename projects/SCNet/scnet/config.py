@@ -136,6 +136,9 @@ def add_scnet_config(cfg: CN) -> None:
     _C.SOLVER.TF32 = None
     # The layout of images and weights in memory that the tensor cores of GPUs are made for.
     _C.SOLVER.CHANNELS_LAST = False
+    # torch.compile for the parts of the trained model that are one graph each: backbone, semantic
+    # and global context head, head of the RPN, box heads, mask heads.
+    _C.SOLVER.COMPILE = False
     # A thread writes a checkpoint while the training goes on, from a copy in the memory of the CPU.
     _C.SOLVER.CHECKPOINT_IN_BACKGROUND = False
 

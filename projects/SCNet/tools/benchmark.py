@@ -24,8 +24,9 @@ def parse_args() -> Namespace:
     devices = ["cuda", "cpu"]
     add("--device", choices=devices, help="not MODEL.DEVICE; default: cuda if there is one")
     add("--optimize", action="store_true", help="with scnet.optimize_for_inference")
+    add("--compile", action="store_true", help="with torch.compile; the parts are not timed then")
     dtypes = ["float32", "bfloat16", "float16"]
-    add("--dtype", default=dtypes[0], choices=dtypes, help="other than %(default)s: --optimize")
+    add("--dtype", default=dtypes[0], choices=dtypes, help="by autocast (%(default)s: without)")
     add("--threads", type=int, help="on the CPU; default: PyTorch's choice")
     add("--input", metavar="IMAGE", help="default: random images")
     add("--output", metavar="FOLDER", help="for benchmark.md and benchmark.json")

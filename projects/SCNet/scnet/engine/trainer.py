@@ -30,6 +30,7 @@ from ..data.train_loader import TrainLoader
 from ..data.workers import outlive_signals
 from ..device_name import device_name
 from ..modeling.class_metadata import make_metadata
+from ..modeling.compiled_regions import compile_regions
 from ..modeling.test_time_augmentation import SCNetWithTTA
 from ..overwrite import refuse_links
 from ..seeding import BUILD, seed_for
@@ -109,6 +110,8 @@ class Trainer(DefaultTrainer):
         self.trained = self.build_model(cfg)
         if cfg.SOLVER.CHANNELS_LAST:
             self.trained.to(memory_format=torch.channels_last)
+        if cfg.SOLVER.COMPILE:
+            compile_regions(self.trained)
         logger.info(f"The model is on {device_name(next(self.trained.parameters()).device)}.")
         optimizer = self.build_optimizer(cfg, self.trained)
         loader = self.build_train_loader(cfg)

@@ -9,6 +9,7 @@ import torch
 from detectron2.export import TracingAdapter
 from torch import Tensor
 
+from ..modeling.compiled_regions import is_compiled
 from ..modeling.meta_arch import SCNet
 from .pasting import paste
 
@@ -20,11 +21,16 @@ def tracing_adapter(model: SCNet) -> TracingAdapter:
         model: is put into evaluation mode.
 
     Raises:
-        ValueError: the model is no SCNet, or has no limit to the number of detections.
+        ValueError: the model is no SCNet, is compiled, or has no limit to the number of detections.
     """
     if not isinstance(model, SCNet):
         raise ValueError(
             f"Only MODEL.META_ARCHITECTURE 'SCNet' can be exported, not a {type(model).__name__}."
+        )
+    if is_compiled(model):
+        raise ValueError(
+            "A compiled model cannot be exported. Give a copy of it (copy.deepcopy), which is not "
+            "compiled."
         )
     if model.roi_heads.box_predictor[-1].test_topk_per_image < 0:
         raise ValueError(

@@ -1,5 +1,6 @@
 """How fast models are, part by part, in one run and on the same images."""
 
+import gc
 import json
 import os
 import time
@@ -27,6 +28,7 @@ from ..checkpoint import load_model
 from ..config import get_config_file, read_cfg
 from ..data import read_image
 from ..device_name import device_name
+from ..modeling.compiled_regions import compile_regions, is_compiled
 from ..modeling.context_pooler import ContextPooler
 from ..peak_memory import peak_memory as process_memory
 from ..whole_files import whole_file
@@ -37,15 +39,15 @@ NOTES = """
 Times: seconds per image, medians of the rounds; min and max of the total. A part lasts until the
 next one begins. Context: semantic branch and global context. Boxes: all cascade stages and
 non-maximum suppression. Masks: with feature relay. Post-processing: boxes rescaled, masks pasted.
-Other: the total less the parts; images normalized and padded. Speed: total
-of the first config / total of this one; above 1 is faster. Detections: per image. MiB: peak memory
-of a process that builds the model and runs it once (GPU: what PyTorch allocated there; CPU: its
-resident set). Parameters: millions of weights and biases, frozen ones too. GFLOPs: per image, of
-convolutions and matrix products by their definitions, a multiply-add counted as 2. Limit: seconds
-that these would take at the speed of a large matrix product in the precision of the convolutions,
-which is measured in each round.
+Other: the total less the parts; images normalized and padded. Speed: total of the first config /
+total of this one; above 1 is faster. Detections: per image. Parameters: millions of weights and
+biases, frozen ones too. GFLOPs: per image, of convolutions and matrix products by their
+definitions, a multiply-add counted as 2. Limit: seconds that these would take at the speed of a
+large matrix product in the precision of the convolutions, which is measured in each round.
 Of limit: limit / total; it can exceed 1 with --optimize, which computes some convolutions with
-fewer operations.
+fewer operations. Channels last: the layout of the weights in memory. MiB: peak memory of building
+the model and running it once (GPU: what PyTorch allocated there; CPU: the resident set of a process
+that does nothing else).
 """
 
 
@@ -62,7 +64,8 @@ class Settings:
         warmup: runs before those.
         device: "cpu" or "cuda", not MODEL.DEVICE; by default "cuda" if there is one.
         optimize: use :func:`optimize_for_inference`.
-        dtype: for it.
+        compile: use ``torch.compile``, see :func:`compile_regions`.
+        dtype: of convolutions and matrix products, by PyTorch's autocast; "float32" for none.
         threads: on the CPU; by default what PyTorch chooses.
         input: an image; by default random ones.
         opts: KEY VALUE pairs for all configs.
@@ -79,6 +82,7 @@ class Settings:
     warmup: int = 1
     device: str = ""
     optimize: bool = False
+    compile: bool = False
     dtype: str = "float32"
     threads: int = field(default_factory=torch.get_num_threads)
     input: Optional[str] = None
@@ -108,8 +112,6 @@ class Settings:
             )
         if min(*self.size, self.batch_size, self.rounds, self.threads, self.warmup + 1) < 1:
             raise ValueError("--size and all numbers must be 1 or more (--warmup: 0 or more).")
-        if self.dtype != "float32" and not self.optimize:
-            raise ValueError(f"--dtype {self.dtype} needs --optimize.")
         if self.input:
             self.read_input()  # fails if it is missing or no image
 
@@ -146,11 +148,14 @@ def benchmark(settings: Settings, folder: Optional[str] = None) -> str:
         "batch size": settings.batch_size,
         "weights": ", ".join(weights or "random" for weights in settings.weights),
         "rounds": f"{settings.rounds}, and {settings.warmup} before to warm up",
-        "optimized": f"yes, {settings.dtype}" if settings.optimize else "no",
+        "optimized": "yes" if settings.optimize else "no",
+        "compiled": "yes" if settings.compile else "no",
+        "precision": settings.dtype,
         "TF32 in float32": tf32,
         "date": time.strftime("%Y-%m-%d %H:%M"),
     }
-    formats = ("", "g", *[".4f"] * (len(PARTS) + 4), ".0f", ".2f", ".2f", ".2f", ".4f", ".2f")
+    seconds = [".4f"] * (len(PARTS) + 4)
+    formats = ("", "g", *seconds, ".2f", ".2f", ".2f", ".4f", ".2f", "", ".0f")
     table = tabulate(rows, headers="keys", tablefmt="github", floatfmt=formats)
     report = "\n".join([*(f"- {k}: {v}" for k, v in description.items()), NOTES, table])
     if folder:
@@ -169,6 +174,12 @@ def use_tf32_alike() -> str:
     """
     convolutions = torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high" if convolutions else "highest")
+    return tf32_in_force()
+
+
+def tf32_in_force() -> str:
+    """Where PyTorch uses TF32, read back from it."""
+    convolutions = torch.backends.cudnn.allow_tf32
     products = torch.get_float32_matmul_precision() != "highest"
     return (
         f"convolutions {'yes' if convolutions else 'no'}, matrix products "
@@ -185,10 +196,23 @@ def make_model(file: str, weights: str, settings: Settings) -> GeneralizedRCNN:
 
 
 def optimize(model: GeneralizedRCNN, settings: Settings) -> GeneralizedRCNN:
-    """The model as the settings ask for."""
-    if not settings.optimize:
-        return model
-    return optimize_for_inference(model, getattr(torch, settings.dtype))
+    """The model as the settings ask for: optimized, compiled, and in their precision."""
+    dtype = getattr(torch, settings.dtype)
+    if settings.optimize:
+        return optimize_for_inference(model, dtype, settings.compile)
+    if settings.compile:
+        compile_regions(model)
+    if dtype != torch.float32:
+        model.forward = torch.autocast(settings.device, dtype)(model.forward)
+    return model
+
+
+def channels_last(model: nn.Module) -> str:
+    """Whether the weights of the convolutions have this layout in memory: "yes" or "no"."""
+    weights = [m.weight for m in model.modules() if isinstance(m, nn.Conv2d)]
+    large = [w for w in weights if min(w.shape[1], w[0, 0].numel()) > 1]  # else both are the same
+    there = all(w.is_contiguous(memory_format=torch.channels_last) for w in large)
+    return "yes" if there else "no"
 
 
 def make_batch(channels: str, settings: Settings) -> List[Dict]:
@@ -237,9 +261,13 @@ class Stopwatch:
 def watch_parts(model: GeneralizedRCNN, watch: Stopwatch) -> Iterator[RemovableHandle]:
     """Let the modules of a model, of SCNet or of Detectron2, say which part begins.
 
+    Not those of a compiled model: what they would run is none of its graphs.
+
     Yields:
         the hooks that do it.
     """
+    if is_compiled(model):
+        return
     heads = model.roi_heads
     for part, module in (
         ("backbone", model.backbone),
@@ -267,7 +295,8 @@ def watch_parts(model: GeneralizedRCNN, watch: Stopwatch) -> Iterator[RemovableH
 
 @torch.no_grad()
 def run_once(model: GeneralizedRCNN, batch: List[Dict]) -> Dict[str, float]:
-    """Per image: the number of "detections", and the seconds in "total" and of ``PARTS``."""
+    """Per image: the number of "detections", and the seconds in "total" and of ``PARTS``, which are
+    nan for a compiled model."""
     watch = Stopwatch(model.device)
     with ExitStack() as stack:  # takes the hooks off again, whatever happens
         for hook in watch_parts(model, watch):
@@ -275,17 +304,25 @@ def run_once(model: GeneralizedRCNN, batch: List[Dict]) -> Dict[str, float]:
         watch.begin("other")
         outputs = model(batch)
         watch.begin(None)
+    unseen = nan if is_compiled(model) else 0.0
     result = {
         "detections": float(sum(len(output["instances"]) for output in outputs)),
         "total": sum(watch.seconds.values()),
-        **{part: watch.seconds.get(part, 0.0) for part in PARTS},
+        **{part: watch.seconds.get(part, unseen) for part in PARTS},
     }
     return {key: value / len(batch) for key, value in result.items()}
 
 
 def peak_memory(file: str, weights: str, settings: Settings) -> float:
-    """MiB that this process needed at most, after one inference; for a process of its own."""
+    """MiB that this process needs at most to build a model and run it once.
+
+    On a GPU it is what PyTorch has allocated there from now on; nothing else should be there. On a
+    CPU a process can only tell its peak since it began: it should do nothing else.
+    """
     torch.set_num_threads(settings.threads)
+    if settings.device == "cuda":
+        gc.collect()  # models that were measured before
+        torch.cuda.reset_peak_memory_stats()
     model = optimize(make_model(file, weights, settings), settings)
     run_once(model, make_batch(model.input_format, settings))
     if settings.device == "cuda":
@@ -295,7 +332,7 @@ def peak_memory(file: str, weights: str, settings: Settings) -> float:
 
 @torch.no_grad()
 def count_flops(model: torch.nn.Module, batch) -> float:
-    """Floating point operations per image of the batch."""
+    """Floating point operations per image of the batch, of a model that is not compiled."""
     with FlopCounterMode(display=False) as counter:
         model(batch)
     return counter.get_total_flops() / len(batch)
@@ -305,6 +342,8 @@ def count_flops(model: torch.nn.Module, batch) -> float:
 def matrix_product_speed(settings: Settings) -> float:
     """GFLOP per second of one matrix product that is large for the device."""
     size = 8192 if settings.device == "cuda" else 2048
+    if settings.device == "cpu" and settings.dtype != "float32":
+        size = 1024  # many CPUs take a hundred times longer
     x = torch.ones(size, size, device=settings.device, dtype=getattr(torch, settings.dtype))
     start = clock(x.device)
     torch.mm(x, x)
@@ -312,21 +351,34 @@ def matrix_product_speed(settings: Settings) -> float:
 
 
 def summarize(rounds: Sequence[Dict[str, float]]) -> Dict[str, float]:
-    """Medians of the results of :func:`run_once`, "other" than the parts, "min" and "max"."""
+    """Medians of what each round has, and "min" and "max" of its "total"."""
     row = {key: median(r[key] for r in rounds) for key in rounds[0]}
-    row["other"] = row["total"] - sum(row[part] for part in PARTS)
     totals = [r["total"] for r in rounds]
     return {**row, "min": min(totals), "max": max(totals)}
 
 
 def measure(settings: Settings) -> List[Dict]:
     """The rows of the table: column -> value."""
+    memory = measure_memory(settings)  # first: in Linux a process takes on its parent's peak
+    return [{**row, "MiB": mib} for row, mib in zip(measure_speed(settings), memory)]
+
+
+def measure_memory(settings: Settings) -> List[float]:
+    """The result of :func:`peak_memory` for each config."""
+    memory = []
     jobs = list(zip(settings.config_files, settings.weights))
-    memory = []  # before there are models here: in Linux a process takes on its parent's peak
     for file, weights in tqdm(jobs, desc="Memory", unit="config"):
+        if settings.device == "cuda":
+            memory.append(peak_memory(file, weights, settings))
+            continue
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
             memory.append(pool.submit(peak_memory, file, weights, settings).result())
-    models = [make_model(*job, settings) for job in jobs]
+    return memory
+
+
+def measure_speed(settings: Settings) -> List[Dict]:
+    """The rows of the table without the memory."""
+    models = [make_model(*job, settings) for job in zip(settings.config_files, settings.weights)]
     batches = [make_batch(model.input_format, settings) for model in models]
     flops = [count_flops(model, batch) / 1e9 for model, batch in zip(models, batches)]
     # From the state dict: gamma and beta of frozen layers are buffers in Detectron2.
@@ -335,17 +387,19 @@ def measure(settings: Settings) -> List[Dict]:
     models = [optimize(model, settings) for model in models]
     rounds = []  # interleaved: a machine that becomes slower does so for all configs
     for _ in tqdm(range(settings.warmup + settings.rounds), desc="Timing", unit="round"):
-        limits = [count / matrix_product_speed(settings) for count in flops]
+        speed = matrix_product_speed(settings)
         results = [run_once(model, batch) for model, batch in zip(models, batches)]
-        rounds.append([{**result, "limit": limit} for result, limit in zip(results, limits)])
+        rounds.append([{**result, "limit": n / speed} for result, n in zip(results, flops)])
     rows: List[Dict] = []
     for k, of_config in enumerate(zip(*rounds[settings.warmup :])):
         name = Path(settings.config_files[k]).stem
-        row: Dict[str, Any] = {"config": name, **summarize(of_config), "MiB": memory[k]}
+        row: Dict[str, Any] = {"config": name, **summarize(of_config)}
+        row["other"] = row["total"] - sum(row[part] for part in PARTS)
         row["speed"] = (rows[0] if rows else row)["total"] / row["total"]
         row["parameters"] = parameters[k] / 1e6
         row["GFLOPs"] = flops[k]
         row["limit"] = row.pop("limit")  # beside the FLOPs
         row["of limit"] = row["limit"] / row["total"]
+        row["channels last"] = channels_last(models[k])
         rows.append(row)
     return rows

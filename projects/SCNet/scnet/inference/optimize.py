@@ -10,20 +10,22 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from ..modeling.compiled_regions import compile_regions
 from ..modeling.meta_arch import SCNet
 from .replace_modules import replace_modules
 from .winograd import WinogradConv2d, is_winograd
 
 
 def optimize_for_inference(
-    model: GeneralizedRCNN, dtype: torch.dtype = torch.float32
+    model: GeneralizedRCNN, dtype: torch.dtype = torch.float32, compile: bool = False
 ) -> GeneralizedRCNN:
     """Copy a model; the copy predicts the same in less time, and can do nothing else.
 
     - Batch norm with constant statistics becomes part of the convolution before it.
     - The semantic predictor and the classifier of the global context are left out unless their
       outputs are asked for: the regions need the embedding and the context vector only.
-    - On a CPU in float32, large 3x3 convolutions are computed by Winograd's algorithm.
+    - On a CPU in float32, large 3x3 convolutions are computed by Winograd's algorithm, unless they
+      are compiled: it writes into memory of its own, which is no graph.
     - Convolutions keep the channels of a pixel together in memory.
 
     The copy has no gradients, and its weights are no checkpoint: load weights before.
@@ -33,13 +35,16 @@ def optimize_for_inference(
         dtype: torch.bfloat16 or torch.float16 for convolutions and matrix products, by PyTorch's
             autocast, and for their weights, which take half the memory; SCNet only. On hardware
             that cannot do it this is slower by far.
+        compile: also use ``torch.compile``, see :func:`compile_regions`; SCNet only. The first
+            images take minutes, and a copy of the copy is not compiled.
 
     Returns:
         the copy, in evaluation mode.
 
     Raises:
         ValueError: another ``dtype``, or one for another model than SCNet; or the model is a copy
-            with weights of lower precision, and ``dtype`` is not theirs.
+            with weights of lower precision, and ``dtype`` is not theirs; or see
+            :func:`compile_regions`.
     """
     if dtype not in (torch.float32, torch.bfloat16, torch.float16):
         raise ValueError(f"dtype is {dtype}. Give torch.float32, torch.bfloat16 or torch.float16.")
@@ -62,9 +67,11 @@ def optimize_for_inference(
     on_cpu = model.device.type == "cpu"
     if on_cpu or dtype != torch.float32:
         model.to(memory_format=torch.channels_last)
-    if on_cpu and dtype == torch.float32:
+    if on_cpu and dtype == torch.float32 and not compile:
         convs = [module for module in model.modules() if is_winograd(module)]
         replace_modules(model, {conv: WinogradConv2d(conv) for conv in convs})
+    if compile:
+        compile_regions(model)
     return model.eval()
 
 

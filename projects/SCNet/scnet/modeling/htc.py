@@ -4,7 +4,7 @@ Shapes: R regions over all images, (C, S, S) the RoI features of the mask heads,
 their convolutions, K foreground classes, M the side of the predicted masks.
 """
 
-from typing import Iterator, Optional
+from typing import List, Mapping, Optional
 
 from detectron2.config import configurable
 from detectron2.layers import ShapeSpec
@@ -101,16 +101,11 @@ class InterleavedMaskBranch(MaskBranch):
             )
         self.heads[0].fusion = None  # there is no head before it
 
-    def logits(self, head: int, x: Tensor) -> Tensor:
-        """See :meth:`MaskBranch.logits`."""
-        features = None
-        for link in self.heads[: head + 1]:
-            features = link.features(x, features)
-        return self.heads[head].predict(features)
-
-    def all_logits(self, x: Tensor, box_features=None) -> Iterator[Tensor]:
-        """See :meth:`MaskBranch.all_logits`. Each head's features are computed once."""
-        features = None
-        for head in self.heads:
+    def forward(self, x: Tensor, box_features: Mapping[int, Optional[Tensor]]) -> List[Tensor]:
+        """See :meth:`MaskBranch.forward`. Each head's features are computed once."""
+        features, found = None, []
+        for h, head in enumerate(self.heads[: max(box_features) + 1]):
             features = head.features(x, features)
-            yield head.predict(features)
+            if h in box_features:
+                found.append(head.predict(features))
+        return found

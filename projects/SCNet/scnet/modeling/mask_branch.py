@@ -4,7 +4,7 @@ Shapes: N images, R regions over all images, D the length of the box head's vect
 the RoI features of the mask heads, K foreground classes, M the side of the predicted masks.
 """
 
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Dict, List, Mapping, Optional, Sequence
 
 import torch
 from detectron2.modeling.roi_heads.mask_head import (
@@ -81,6 +81,22 @@ class MaskBranch(nn.Module):
         self.num_classes = num_classes
         self.relays: Any = nn.ModuleList(relays) if relays else None
 
+    def forward(self, x: Tensor, box_features: Mapping[int, Optional[Tensor]]) -> List[Tensor]:
+        """What some of the heads make of RoI features.
+
+        Args:
+            x: (R, C, S, S).
+            box_features: for each of these heads, in order, the features (R, D) of the regions that
+                are relayed to it; None without feature relay.
+
+        Returns:
+            for each of them, logits (R, K, M, M).
+        """
+        return [
+            self.heads[h].layers(x if relayed is None else x + self.relays[h](relayed))
+            for h, relayed in box_features.items()
+        ]
+
     def losses(self, features: Dict[str, Tensor], stages: List[Stage]) -> Losses:
         """The losses of the heads on the positive samples of their stages.
 
@@ -99,24 +115,13 @@ class MaskBranch(nn.Module):
             )
             log_iou(positives, t)
             x = self._pool(features, [p.proposal_boxes for p in positives])
-            if self.relays:
-                x = x + self.relays[h](stages[t].box_features[torch.cat(is_positive)])
-            head = self.heads[h]
-            loss = mask_rcnn_loss(self.logits(h, x), positives, head.vis_period)
+            relayed = stages[t].box_features[torch.cat(is_positive)] if self.relays else None
+            (logits,), head = self(x, {h: relayed}), self.heads[h]
+            loss = mask_rcnn_loss(logits, positives, head.vis_period)
             name = "loss_mask" if len(self.heads) == 1 else f"loss_mask_stage{h}"
             weight = self.loss_weights[h] * head.loss_weight
             losses.add(name, weight * loss, len(x))
         return losses
-
-    def logits(self, head: int, x: Tensor) -> Tensor:
-        """What one head makes of RoI features: (R, C, S, S) -> (R, K, M, M)."""
-        return self.heads[head].layers(x)
-
-    def all_logits(self, x: Tensor, box_features: Dict[int, Tensor]) -> Iterator[Tensor]:
-        """What each head makes of the same RoIs; arguments as for :meth:`inference`."""
-        for h, t in enumerate(self.stages):
-            relay = self.relays[h](box_features[t]) if self.relays else 0
-            yield self.logits(h, x + relay)
 
     def inference(
         self,
@@ -136,8 +141,9 @@ class MaskBranch(nn.Module):
             class within the box.
         """
         x = self._pool(features, [i.pred_boxes for i in instances])
+        relayed = {h: box_features[t] if self.relays else None for h, t in enumerate(self.stages)}
         probabilities = []
-        for logits in self.all_logits(x, box_features):
+        for logits in self(x, relayed):
             mask_rcnn_inference(logits.float(), instances)
             probabilities.append([i.pred_masks for i in instances])
         for instance, per_head in zip(instances, zip(*probabilities)):
