@@ -19,19 +19,25 @@ PARAMETERS = {
 }
 
 
-MODELS = shipped_models(
-    [
-        *("MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16),
-        *("MODEL.RPN.POST_NMS_TOPK_TRAIN", 50, "MODEL.RPN.POST_NMS_TOPK_TEST", 10),
-        # Without training a deep backbone can be sure that all is background ...
-        *("MODEL.ROI_HEADS.SCORE_THRESH_TEST", -1.0),
-    ]
-)
+OPTS = [
+    *("MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16),
+    *("MODEL.RPN.POST_NMS_TOPK_TRAIN", 50, "MODEL.RPN.POST_NMS_TOPK_TEST", 10),
+    # Without training a deep backbone can be sure that all is background ...
+    *("MODEL.ROI_HEADS.SCORE_THRESH_TEST", -1.0, "MODEL.BACKBONE.SQUARE_PAD", 64),
+]
+MODELS = shipped_models(OPTS)
 
 
 def test_every_published_size_is_compared():
     names = [name for names, _ in MODELS for name in names]
     assert len(names) == len(set(names)) and set(names) >= set(PARAMETERS)
+
+
+def test_backbones_that_need_timm_are_among_them():
+    pytest.importorskip("timm", reason="needs timm, which is not installed")
+    assert {cfg.MODEL.BACKBONE.NAME for _, cfg in MODELS} >= {
+        *("build_swin_fpn_backbone", "build_vit_backbone", "build_timm_fpn_backbone")
+    }
 
 
 @pytest.mark.slow
