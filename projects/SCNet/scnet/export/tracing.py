@@ -7,10 +7,13 @@ from typing import List, Tuple
 
 import torch
 from detectron2.export import TracingAdapter
+from detectron2.modeling import MViT, SwinTransformer, ViT
 from torch import Tensor
 
 from ..modeling.meta_arch import SCNet
 from .pasting import paste
+
+TRANSFORMERS = (MViT, SwinTransformer, ViT)
 
 
 def tracing_adapter(model: SCNet) -> TracingAdapter:
@@ -20,7 +23,8 @@ def tracing_adapter(model: SCNet) -> TracingAdapter:
         model: is put into evaluation mode.
 
     Raises:
-        ValueError: the model is no SCNet, or has no limit to the number of detections.
+        ValueError: the model is no SCNet, or has no limit to the number of detections; or its
+            backbone would be traced for images of one size.
     """
     if not isinstance(model, SCNet):
         raise ValueError(
@@ -30,6 +34,13 @@ def tracing_adapter(model: SCNet) -> TracingAdapter:
         raise ValueError(
             "A model without a limit to the number of detections cannot be exported. Set "
             "TEST.DETECTIONS_PER_IMAGE to a number above 0."
+        )
+    kinds = {type(module) for module in model.backbone.modules()} & set(TRANSFORMERS)
+    if kinds and not model.backbone.padding_constraints.get("square_size", 0):
+        raise ValueError(
+            f"{kinds.pop().__name__} divides an image into windows whose number an export cannot "
+            "vary. Set MODEL.BACKBONE.SQUARE_PAD to a side, such as 1344, that all images are "
+            "padded to."
         )
     # What the image shows and how large it is does not matter.
     image = torch.rand(3, 90, 122, generator=torch.Generator().manual_seed(0)) * 255

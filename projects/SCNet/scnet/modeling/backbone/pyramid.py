@@ -14,11 +14,11 @@ def build_fpn(cfg: CfgNode, bottom_up: Backbone) -> FPN:
         bottom_up: makes the maps that MODEL.FPN.IN_FEATURES names.
 
     Raises:
-        ValueError: it does not make them, or they do not halve from one to the next.
+        ValueError: it does not make them, or they are others than those of stride 4, 8, 16, 32.
     """
     shapes, names = bottom_up.output_shape(), list(cfg.MODEL.FPN.IN_FEATURES)
     strides = [shapes[name].stride for name in names if name in shapes]
-    if strides != [4, 8, 16, 32][: len(names)]:
+    if strides != [4, 8, 16, 32] or len(names) != 4:
         made = ", ".join(f"'{name}' (stride {shape.stride})" for name, shape in shapes.items())
         raise ValueError(
             f"MODEL.FPN.IN_FEATURES is {names}, but {type(bottom_up).__name__} (MODEL.BACKBONE."
