@@ -35,16 +35,29 @@ def tracing_adapter(model: SCNet) -> TracingAdapter:
             "A model without a limit to the number of detections cannot be exported. Set "
             "TEST.DETECTIONS_PER_IMAGE to a number above 0."
         )
-    kinds = {type(module) for module in model.backbone.modules()} & set(TRANSFORMERS)
-    if kinds and not model.backbone.padding_constraints.get("square_size", 0):
-        raise ValueError(
-            f"{kinds.pop().__name__} divides an image into windows whose number an export cannot "
-            "vary. Set MODEL.BACKBONE.SQUARE_PAD to a side, such as 1344, that all images are "
-            "padded to."
-        )
+    check_backbone(model)
     # What the image shows and how large it is does not matter.
     image = torch.rand(3, 90, 122, generator=torch.Generator().manual_seed(0)) * 255
     return TracingAdapter(model, image, detect).eval()
+
+
+def check_backbone(model: SCNet) -> None:
+    """Refuse a transformer whose windows would be traced for images of one size only.
+
+    Raises:
+        ValueError: see above; or its images are so small that PyTorch cannot write Swin's shifted
+            windows, of which one would be the whole map.
+    """
+    side = model.backbone.padding_constraints.get("square_size", 0)
+    for module in model.backbone.modules():
+        if isinstance(module, TRANSFORMERS):
+            window = module.layers[0].window_size if isinstance(module, SwinTransformer) else 0
+            if side <= 32 * window:
+                raise ValueError(
+                    f"{type(module).__name__} divides an image into windows whose number an export "
+                    "cannot vary. Set MODEL.BACKBONE.SQUARE_PAD to a side that all images are "
+                    f"padded to, such as 1344; it must be above {32 * window}."
+                )
 
 
 def detect(model: SCNet, image: Tensor) -> Tuple[Tensor, ...]:
