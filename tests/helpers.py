@@ -102,6 +102,8 @@ def shipped_models(opts: Sequence = ()) -> List[Tuple[List[str], CfgNode]]:
             if readers.get(key.split(".")[1], backbone) == backbone and square:
                 cfg.merge_from_list([key, value])
         cfg.MODEL.WEIGHTS = ""
+        if cfg.MODEL.BACKBONE.SQUARE_PAD:
+            cfg.INPUT.MAX_SIZE_TRAIN = cfg.INPUT.MAX_SIZE_TEST = cfg.MODEL.BACKBONE.SQUARE_PAD
         if backbone == "build_timm_fpn_backbone":
             cfg.MODEL.TIMM.PRETRAINED = False
         names, _ = models.setdefault(cfg.MODEL.dump(), ([], cfg))

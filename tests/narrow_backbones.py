@@ -77,8 +77,12 @@ def backbone_opts(keys, **more):
         more: of ``MODEL``, with "__" for a dot.
     """
     more = {key.replace("__", "."): value for key, value in more.items()}
-    pairs = {**NO_RESNET, **keys, **more}.items()
-    return [x for key, value in pairs for x in (f"MODEL.{key}", value)]
+    pairs = {**NO_RESNET, **keys, **more}
+    opts = [x for key, value in pairs.items() for x in (f"MODEL.{key}", value)]
+    if pairs.get("BACKBONE.SQUARE_PAD"):
+        for key in ("INPUT.MAX_SIZE_TRAIN", "INPUT.MAX_SIZE_TEST"):
+            opts += [key, pairs["BACKBONE.SQUARE_PAD"]]
+    return opts
 
 
 def set_backbone(cfg: CfgNode, keys, **more) -> CfgNode:

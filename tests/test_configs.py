@@ -3,10 +3,12 @@
 Configs that differ in their data or schedule only share a model.
 """
 
+import re
+
 import pytest
 import torch
 
-from helpers import detect, shipped_models, training_step
+from helpers import REPOSITORY, detect, shipped_models, training_step
 
 # Millions of parameters of the reference implementation.
 PARAMETERS = {
@@ -19,6 +21,9 @@ PARAMETERS = {
 }
 
 
+# Of docs/backbones.md: config -> millions of parameters.
+PAGE = (REPOSITORY / "docs/backbones.md").read_text(encoding="utf-8")
+TABLE = re.findall(r"^\| `(?:backbones/)?(\S+)\.yaml` \| ([\d.]+) ", PAGE, re.MULTILINE)
 OPTS = [
     *("MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16),
     *("MODEL.RPN.POST_NMS_TOPK_TRAIN", 50, "MODEL.RPN.POST_NMS_TOPK_TEST", 10),
@@ -30,6 +35,7 @@ MODELS = shipped_models(OPTS)
 
 def test_every_published_size_is_compared():
     names = [name for names, _ in MODELS for name in names]
+    assert len(TABLE) > 10
     assert len(names) == len(set(names)) and set(names) >= set(PARAMETERS)
 
 
@@ -49,6 +55,10 @@ def test_config(names, cfg, make_model, make_batch):
     count = sum(v.numel() for v in weights) / 1e6
     for name in PARAMETERS.keys() & names:
         assert count == pytest.approx(PARAMETERS[name], abs=0.005), name
+    for name, documented in TABLE:
+        if name in names:
+            parameters = sum(v.numel() for v in model.parameters()) / 1e6
+            assert max(count, parameters) == pytest.approx(float(documented), abs=0.05), name
     batch = make_batch(cfg, [[0, cfg.MODEL.ROI_HEADS.NUM_CLASSES - 1]], sizes=[(64, 64)])
     training_step(model, batch)
     for predictor in model.roi_heads.box_predictor:  # ... and that all boxes are elsewhere

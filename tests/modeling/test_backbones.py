@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import instantiate
+from detectron2.config import CfgNode, instantiate
 from detectron2.model_zoo import get_config
 from detectron2.modeling import SwinTransformer, build_backbone
 from torch.autograd.graph import saved_tensors_hooks
@@ -275,6 +275,23 @@ def test_pixels_that_weights_do_not_know(tiny_cfg, make_model, start):
         make_model(tiny_cfg)
 
 
+@all_backbones
+def test_every_key_of_a_backbone_is_read(tiny_cfg, make_model, monkeypatch, keys):
+    """A key that nothing reads would be accepted and ignored."""
+    set_backbone(tiny_cfg, keys)
+    section = tiny_cfg.MODEL[keys["BACKBONE.NAME"].split("_")[1].upper()]
+    getattribute, read = CfgNode.__getattr__, set()
+
+    def record(self, key):
+        if self is section:
+            read.add(key)
+        return getattribute(self, key)
+
+    monkeypatch.setattr(CfgNode, "__getattr__", record)
+    make_model(tiny_cfg)
+    assert read == section.keys()
+
+
 REFUSED = {
     "TIMM.NAME of another backbone": (SWIN, {"TIMM__NAME": "resnet18"}, "MODEL.TIMM.NAME is"),
     "SWIN of another backbone": (VIT, {"SWIN__DROP_PATH": 0.1}, "MODEL.SWIN.DROP_PATH is 0.1"),
@@ -314,13 +331,15 @@ def test_keys_of_others_are_refused_for_resnets(tiny_cfg, make_model):
     with pytest.raises(ValueError, match="MODEL.TIMM.NAME is resnet18, but MODEL.BACKBONE.NAME is"):
         make_model(tiny_cfg)
     tiny_cfg.MODEL.TIMM.NAME = ""
-    tiny_cfg.MODEL.BACKBONE.SQUARE_PAD = 64
-    with pytest.raises(ValueError, match="MODEL.BACKBONE.SQUARE_PAD is 64, but"):
+    tiny_cfg.MODEL.BACKBONE.SQUARE_PAD = 192
+    with pytest.raises(ValueError, match="MODEL.BACKBONE.SQUARE_PAD is 192, but"):
         make_model(tiny_cfg)
 
 
 @pytest.mark.parametrize("keys", [SWIN, VIT, MVIT, CONVNEXT], ids=["swin", "vit", "mvit", "timm"])
 def test_without_timm_the_key_is_named(tiny_cfg, make_model, monkeypatch, keys):
+    for name in [name for name in sys.modules if name.split(".")[0] == "timm"]:
+        monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(ModuleNotFoundError, match=f"{keys['BACKBONE.NAME']}' needs .*pip install"):
         make_model(set_backbone(tiny_cfg, keys))
@@ -335,6 +354,9 @@ def test_images_are_padded_to_squares(tiny_cfg, make_model, make_batch, keys):
     large = make_batch(tiny_cfg, [[0, 1]], sizes=[(70, 130)])
     with pytest.raises(ValueError, match="70 x 130 .*larger than MODEL.BACKBONE.SQUARE_PAD 128"):
         detect(model, large)
+    tiny_cfg.INPUT.MAX_SIZE_TEST = 129
+    with pytest.raises(ValueError, match="INPUT.MAX_SIZE_TEST is 129, but .* squares of 128"):
+        make_model(tiny_cfg)
 
 
 def step(cfg, make_model, make_batch, places):

@@ -82,8 +82,8 @@ def add_scnet_config(cfg: CN) -> None:
     _C.MODEL.SCNET.SEMANTIC.RESIDUAL = True
 
     # True: batch norm in the backbone keeps its statistics in training (its gamma and beta
-    # train where the backbone is not frozen), as in the authors' code. Only MODEL.RESNETS.NORM
-    # "BN" is concerned; with "FrozenBN" gamma and beta are constant too.
+    # train where the backbone is not frozen), as in the authors' code. With the norm "FrozenBN"
+    # (MODEL.RESNETS.NORM, MODEL.REGNET.NORM, MODEL.TIMM.NORM) gamma and beta are constant too.
     _C.MODEL.SCNET.FREEZE_BN_STATISTICS = True
 
     # > 0: images are padded to squares of this side, larger ones are an error. For all backbones

@@ -95,7 +95,8 @@ def is_winograd(module: nn.Module) -> bool:
     """Whether a module is a convolution that Winograd's algorithm can do, and does faster."""
     # A subclass may do more with its weights, as timm's standardised convolutions do.
     return (
-        type(module) in (nn.Conv2d, Conv2d)
+        isinstance(module, nn.Conv2d)
+        and type(module) in (nn.Conv2d, Conv2d)
         and getattr(module, "norm", None) is None
         and module.kernel_size == (3, 3)
         and module.stride == module.dilation == (1, 1)

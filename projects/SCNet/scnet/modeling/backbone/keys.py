@@ -25,9 +25,17 @@ def check_backbone_keys(cfg: CfgNode) -> None:
     A backbone of one's own may read any key.
 
     Raises:
-        ValueError: a key has another value than its default.
+        ValueError: a key has another value than its default; or images may be larger than the
+            squares that they are padded to.
     """
-    chosen = cfg.MODEL.BACKBONE.NAME
+    chosen, side = cfg.MODEL.BACKBONE.NAME, cfg.MODEL.BACKBONE.SQUARE_PAD
+    for split in ("TRAIN", "TEST") if side > 0 else ():
+        size = cfg.INPUT[f"MAX_SIZE_{split}"]
+        if not 0 < size <= side:
+            raise ValueError(
+                f"INPUT.MAX_SIZE_{split} is {size}, but images are padded "
+                f"to squares of {side} pixels (MODEL.BACKBONE.SQUARE_PAD). Set it to at most that."
+            )
     if chosen not in (*SECTIONS.values(), *RESNETS):
         return
     default = get_detectron2_cfg()

@@ -1,20 +1,26 @@
 """The optional package timm."""
 
+import warnings
 from importlib import import_module
 from types import ModuleType
 
+PARTS = "timm.models.layers"  # from where Detectron2's transformers take parts
 
-def require_timm(name: str) -> ModuleType:
-    """Import timm, from which Detectron2's transformers take parts, too.
+
+def require_timm(name: str, module: str = PARTS) -> ModuleType:
+    """Import a module of timm.
 
     Args:
         name: the MODEL.BACKBONE.NAME that needs it.
 
     Raises:
-        ModuleNotFoundError: it is not installed.
+        ModuleNotFoundError: timm is not installed.
     """
     try:
-        return import_module("timm")
+        with warnings.catch_warnings():
+            # The parts have moved, and timm warns those who take them from there.
+            warnings.filterwarnings("ignore", f"Importing from {PARTS}", FutureWarning)
+            return import_module(module)
     except ModuleNotFoundError as error:
         if error.name != "timm":
             raise
