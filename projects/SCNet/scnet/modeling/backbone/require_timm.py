@@ -4,11 +4,12 @@ import warnings
 from importlib import import_module
 from types import ModuleType
 
-PARTS = "timm.models.layers"  # from where Detectron2's transformers take parts
+# Detectron2's transformers take parts from where they were in older versions.
+PARTS = "timm.models.layers"
 
 
-def require_timm(name: str, module: str = PARTS) -> ModuleType:
-    """Import a module of timm.
+def require_timm(name: str) -> ModuleType:
+    """Import timm, and from it the module that Detectron2 would import with a warning.
 
     Args:
         name: the MODEL.BACKBONE.NAME that needs it.
@@ -17,10 +18,7 @@ def require_timm(name: str, module: str = PARTS) -> ModuleType:
         ModuleNotFoundError: timm is not installed.
     """
     try:
-        with warnings.catch_warnings():
-            # The parts have moved, and timm warns those who take them from there.
-            warnings.filterwarnings("ignore", f"Importing from {PARTS}", FutureWarning)
-            return import_module(module)
+        timm = import_module("timm")
     except ModuleNotFoundError as error:
         if error.name != "timm":
             raise
@@ -29,3 +27,7 @@ def require_timm(name: str, module: str = PARTS) -> ModuleType:
             "python -m pip install 'timm>=1.0.31' (the extra 'backbones' of this package).",
             name="timm",
         ) from error
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", f"Importing from {PARTS}", FutureWarning)
+        import_module(PARTS)
+    return timm

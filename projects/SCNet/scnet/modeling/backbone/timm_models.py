@@ -118,7 +118,7 @@ def create_model(cfg: CfgNode) -> Any:
         ValueError: there is no such model or no weights of it, or they know other images.
         OSError: the weights cannot be fetched.
     """
-    timm = require_timm("build_timm_fpn_backbone", "timm")
+    timm = require_timm("build_timm_fpn_backbone")
     name, pretrained = cfg.MODEL.TIMM.NAME, cfg.MODEL.TIMM.PRETRAINED
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), 3)
