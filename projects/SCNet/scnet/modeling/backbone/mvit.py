@@ -17,8 +17,7 @@ def build_mvit_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Build Detectron2's MViT, whose maps are "scale2" to "scale5", and FPN upon it.
 
     Raises:
-        ValueError: see :func:`build_fpn` and :func:`freeze_stages`.
-        ModuleNotFoundError: timm is missing.
+        ValueError: timm is missing; or see :func:`build_fpn` and :func:`freeze_stages`.
     """
     require_timm("build_mvit_fpn_backbone")
     mvit = cfg.MODEL.MVIT

@@ -14,8 +14,7 @@ def build_swin_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Build Detectron2's Swin Transformer, whose maps are "p0" to "p3", and FPN upon it.
 
     Raises:
-        ValueError: see :func:`build_fpn` and :func:`freeze_stages`.
-        ModuleNotFoundError: timm is missing.
+        ValueError: timm is missing; or see :func:`build_fpn` and :func:`freeze_stages`.
     """
     require_timm("build_swin_fpn_backbone")
     swin = cfg.MODEL.SWIN

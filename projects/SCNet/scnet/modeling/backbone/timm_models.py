@@ -154,10 +154,9 @@ def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """Build a model of timm, whose maps are "res2" to "res5", and FPN upon it.
 
     Raises:
-        ValueError: a key of MODEL.TIMM cannot be honoured; or see :func:`build_fpn` and
-            :func:`freeze_stages`.
+        ValueError: timm is missing, or a key of MODEL.TIMM cannot be honoured; or see
+            :func:`build_fpn` and :func:`freeze_stages`.
         OSError: the weights cannot be fetched.
-        ModuleNotFoundError: timm is missing.
     """
     norm = cfg.MODEL.TIMM.NORM
     if norm not in ("", "FrozenBN"):

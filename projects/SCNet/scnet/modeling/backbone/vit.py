@@ -21,8 +21,8 @@ def build_vit_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SimpleFeaturePyr
     """Build Detectron2's ViT, whose map is "last_feat", and the pyramid upon it.
 
     Raises:
-        ValueError: see :func:`build_simple_pyramid` and :func:`freeze_stages`.
-        ModuleNotFoundError: timm is missing.
+        ValueError: timm is missing; or see :func:`build_simple_pyramid` and
+            :func:`freeze_stages`.
     """
     require_timm("build_vit_backbone")
     vit = cfg.MODEL.VIT
