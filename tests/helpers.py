@@ -5,6 +5,7 @@ import json
 import os
 import socket
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from importlib.util import find_spec
 from pathlib import Path
 from typing import List, Sequence, Tuple
 
@@ -19,6 +20,7 @@ from pycocotools import mask as mask_util
 
 from scnet import get_cfg
 from scnet.config import CONFIG_DIR
+from scnet.modeling.backbone.keys import SECTIONS
 from scnet.modeling.build import MASK_HEADS
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -33,6 +35,16 @@ TINY = [
     *("MODEL.RPN.POST_NMS_TOPK_TRAIN", "40"),
     *("MODEL.RPN.POST_NMS_TOPK_TEST", "20"),
     *("TEST.DETECTIONS_PER_IMAGE", "5"),
+]
+
+NEED_TIMM = [name for name in SECTIONS.values() if name != "build_regnet_fpn_backbone"]
+# Backbones that are not ResNets, made small.
+NARROW_BACKBONES = [
+    *("MODEL.SWIN.EMBED_DIM", 24, "MODEL.SWIN.DEPTHS", (2, 2, 2, 2)),
+    *("MODEL.SWIN.NUM_HEADS", (1, 2, 4, 8)),
+    *("MODEL.VIT.EMBED_DIM", 32, "MODEL.VIT.DEPTH", 3, "MODEL.VIT.NUM_HEADS", 2),
+    *("MODEL.VIT.IMG_SIZE", 128, "MODEL.VIT.WINDOW_SIZE", 3, "MODEL.VIT.GLOBAL_BLOCKS", (1,)),
+    *("MODEL.TIMM.NAME", "convnext_atto", "MODEL.BACKBONE.SQUARE_PAD", 160),
 ]
 
 NAMES = ["disk", "square", "triangle", "star", "ring"]  # of classes, for the tiny model
@@ -66,16 +78,34 @@ def command(output, *opts, flags=()) -> List[str]:
 def shipped_models(opts: Sequence = ()) -> List[Tuple[List[str], CfgNode]]:
     """The different models of the shipped configs, with other values of some keys.
 
+    Without timm those that need it are left out.
+
+    Args:
+        opts: keys and values in turn; those of a backbone, and the side of padded squares, are for
+            the configs that have it.
+
     Returns:
         for each model the names of its configs, and the config with the first of these names.
     """
     models = {}
+    readers = {"RESNETS": "build_resnet_fpn_backbone", **SECTIONS}
     for path in sorted(CONFIG_DIR.rglob("*.yaml")):
         if path.name.startswith("Base"):
             continue
         cfg = get_cfg()
         cfg.merge_from_file(str(path))
-        cfg.merge_from_list(["MODEL.WEIGHTS", "", *opts])
+        backbone = cfg.MODEL.BACKBONE.NAME
+        if find_spec("timm") is None and backbone in NEED_TIMM:
+            continue
+        for key, value in zip(opts[::2], opts[1::2]):
+            square = key != "MODEL.BACKBONE.SQUARE_PAD" or cfg.MODEL.BACKBONE.SQUARE_PAD
+            if readers.get(key.split(".")[1], backbone) == backbone and square:
+                cfg.merge_from_list([key, value])
+        cfg.MODEL.WEIGHTS = ""
+        if cfg.MODEL.BACKBONE.SQUARE_PAD:
+            cfg.INPUT.MAX_SIZE_TRAIN = cfg.INPUT.MAX_SIZE_TEST = cfg.MODEL.BACKBONE.SQUARE_PAD
+        if backbone == "build_timm_fpn_backbone":
+            cfg.MODEL.TIMM.PRETRAINED = False
         names, _ = models.setdefault(cfg.MODEL.dump(), ([], cfg))
         names.append(path.stem)
     return list(models.values())

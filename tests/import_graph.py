@@ -25,7 +25,7 @@ ROOMS = [
     *("tools", "engine", "scnet", "inference", "export", "checkpoint", "data", "modeling"),
     GROUND,
 ]
-OPTIONAL = {"onnx", "onnxruntime", "safetensors", "wandb", "faster_coco_eval"}
+OPTIONAL = {"onnx", "onnxruntime", "safetensors", "timm", "wandb", "faster_coco_eval"}
 
 
 @dataclass(frozen=True)

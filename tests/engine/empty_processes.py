@@ -13,10 +13,10 @@ from detectron2.modeling import build_model
 from detectron2.utils import comm
 from detectron2.utils.events import EventStorage
 
-from helpers import TINY, make_instances, shipped_models
+from helpers import NARROW_BACKBONES, TINY, make_instances, shipped_models
 
 NARROW = [
-    *TINY,
+    *(*TINY, *NARROW_BACKBONES),
     *("MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.NUM_GROUPS", 1, "MODEL.RESNETS.WIDTH_PER_GROUP", 4),
     *("MODEL.RESNETS.STEM_OUT_CHANNELS", 8, "MODEL.RESNETS.RES2_OUT_CHANNELS", 16),
 ]

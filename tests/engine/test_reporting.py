@@ -47,6 +47,14 @@ def test_one_line_about_the_schedule(monkeypatch):
     assert "as the config says" in describe_schedule(used, used, *parts) and "\n" not in line
 
 
+def test_the_line_about_the_schedule_has_the_rates_of_all_groups():
+    cfg = get_cfg()
+    parameters = [{"params": [nn.Parameter(torch.zeros(1))], "lr": lr} for lr in (0.1, 0.4)]
+    optimizer = torch.optim.SGD(parameters)
+    line = describe_schedule(cfg, cfg, optimizer, Trainer.build_lr_scheduler(cfg, optimizer))
+    assert "; of groups of parameters 0.1 to 0.4 before warm-up and decay" in line
+
+
 def test_the_line_about_the_schedule_says_what_is_in_force():
     """Whatever the config says."""
     cfg = get_cfg()

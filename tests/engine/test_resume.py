@@ -9,6 +9,7 @@ import torch
 from detectron2.engine import HookBase
 
 from helpers import REPOSITORY
+from narrow_backbones import BACKBONES, backbone_opts, of_timm
 from scnet.modeling.class_metadata import make_metadata
 
 # More for a soak: SCNET_KILLS=20 pytest tests/engine/test_resume.py
@@ -78,6 +79,24 @@ RECIPE = [  # docs/recipes.md
 def test_a_checkpoint_is_enough(make_trainer, tmp_path, more):
     """Also for the seed, if none was given; and at a step that is no multiple of anything."""
     opts = ["SEED", -1, "SOLVER.CHECKPOINT_PERIOD", 3, *more]
+    whole = make_trainer(*opts)
+    whole.train()
+    final = load(tmp_path / "run")
+    (tmp_path / "run/last_checkpoint").write_text("model_0000002.pth")
+    (tmp_path / "run/model_final.pth").unlink()
+    again = make_trainer(*opts, resume=True)
+    again.train()
+    assert again.losses == {3: whole.losses[3]}
+    assert_equal(load(tmp_path / "run"), final)
+
+
+@pytest.mark.parametrize("name", ["swin", "vit", "convnext"])
+def test_other_backbones_go_on_exactly(make_trainer, tmp_path, name):
+    """With drop path, whose random numbers follow from the step, and rates of each layer."""
+    pytest.importorskip("timm", reason="needs timm, which is not installed")
+    keys = of_timm("test_convnext", DROP_PATH=0.5) if name == "convnext" else BACKBONES[name]
+    opts = [*backbone_opts(keys, BACKBONE__FREEZE_AT=0), "SOLVER.LAYER_DECAY", 0.8]
+    opts += ["SOLVER.CHECKPOINT_PERIOD", 3, "SOLVER.CHANNELS_LAST", True]
     whole = make_trainer(*opts)
     whole.train()
     final = load(tmp_path / "run")

@@ -14,6 +14,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 
 from helpers import detect
+from narrow_backbones import BACKBONES, backbone_opts
 from scnet.export import compare, write_onnx, write_torchscript
 from scnet.export.files import OPSET, with_metadata
 from scnet.export.runtime import load_exported
@@ -46,6 +47,23 @@ def test_files_do_what_the_model_does(make_detector, make_image, tmp_path, name,
         assert deviation.box < 1e-3 and deviation.score < 1e-4 and deviation.mask < 0.005
         counts.add(len(found))
     assert 0 in counts and len(counts) > 1, "the images do not try what they should"
+
+
+@pytest.mark.slow
+def test_swin_as_onnx(make_detector, make_image, tmp_path):
+    """Its windows are shifted and masked; images are padded to the size that it was traced at."""
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("timm", reason="needs timm, which is not installed")
+    keys = {**BACKBONES["swin"], "SWIN.DEPTHS": (2, 1, 1, 1)}
+    model = make_detector(opts=backbone_opts(keys, BACKBONE__SQUARE_PAD=256))
+    path = str(tmp_path / "model.onnx")
+    write_onnx(model, path, METADATA)
+    images = [make_image(*size) for size in SIZES[:2]]
+    for image, found in zip(images, load_exported(path)(images)):
+        (expected,) = detect(model, [{"image": image}])
+        deviation = compare(expected, found)
+        assert deviation.unmatched == 0 and len(found) == len(expected) > 0
+        assert deviation.box < 1e-3 and deviation.score < 1e-4 and deviation.mask < 0.005
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from detectron2.modeling import GeneralizedRCNN
 
 from detecting_models import MODELS
 from helpers import detect
+from narrow_backbones import BACKBONES, backbone_opts
 from scnet.export import ExportedModel, compare
 from scnet.export.files import quiet_tracing
 from scnet.export.tracing import names_of_outputs, tracing_adapter
@@ -43,6 +44,30 @@ def test_it_does_what_the_model_does(make_detector, make_image, name):
             (masks,) = exported.run(image, ["masks"])
             assert masks.shape == expected.pred_masks.shape
             assert (masks != found.pred_masks).sum() <= 2
+
+
+@pytest.mark.parametrize("name", ["vit", "convnext"])
+def test_other_backbones(make_detector, make_image, name):
+    """Transformers at one padded size; convolutions at any."""
+    pytest.importorskip("timm", reason="needs timm, which is not installed")
+    side = {"vit": 160, "convnext": 0}[name]
+    model = make_detector(opts=backbone_opts(BACKBONES[name], BACKBONE__SQUARE_PAD=side))
+    exported = export(model)
+    for size in ((64, 80), (40, 150)):
+        image = make_image(*size)
+        (expected,) = detect(model, [{"image": image}])
+        deviation = compare(expected, exported([image])[0])
+        assert deviation.unmatched == 0 and deviation.detections == len(expected) > 0
+        assert deviation.box < 1e-3 and deviation.score < 1e-4 and deviation.mask < 0.005
+
+
+@pytest.mark.parametrize("name", ["swin", "vit", "mvit"])
+def test_transformers_for_images_of_any_size_are_refused(make_detector, name):
+    pytest.importorskip("timm", reason="needs timm, which is not installed")
+    for side in (0, 224) if name == "swin" else (0,):
+        model = make_detector(opts=backbone_opts(BACKBONES[name], BACKBONE__SQUARE_PAD=side))
+        with pytest.raises(ValueError, match="number an export cannot vary. Set MODEL.BACKBONE.SQ"):
+            tracing_adapter(model)
 
 
 def test_results_can_be_at_the_size_of_the_original(make_detector, make_image):

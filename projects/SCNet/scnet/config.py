@@ -82,9 +82,60 @@ def add_scnet_config(cfg: CN) -> None:
     _C.MODEL.SCNET.SEMANTIC.RESIDUAL = True
 
     # True: batch norm in the backbone keeps its statistics in training (its gamma and beta
-    # train where the backbone is not frozen), as in the authors' code. Only MODEL.RESNETS.NORM
-    # "BN" is concerned; with "FrozenBN" gamma and beta are constant too.
+    # train where the backbone is not frozen), as in the authors' code. With the norm "FrozenBN"
+    # (MODEL.RESNETS.NORM, MODEL.REGNET.NORM, MODEL.TIMM.NORM) gamma and beta are constant too.
     _C.MODEL.SCNET.FREEZE_BN_STATISTICS = True
+
+    # > 0: images are padded to squares of this side, larger ones are an error. For all backbones
+    # but ResNets. ViTDet is trained so; transformers can be exported with a fixed size only.
+    _C.MODEL.BACKBONE.SQUARE_PAD = 0
+
+    # MODEL.BACKBONE.NAME "build_swin_fpn_backbone", with the values of Swin-T.
+    _C.MODEL.SWIN = CN()
+    _C.MODEL.SWIN.EMBED_DIM = 96
+    _C.MODEL.SWIN.DEPTHS = (2, 2, 6, 2)
+    _C.MODEL.SWIN.NUM_HEADS = (3, 6, 12, 24)
+    _C.MODEL.SWIN.WINDOW_SIZE = 7
+    _C.MODEL.SWIN.DROP_PATH = 0.2
+
+    # MODEL.BACKBONE.NAME "build_vit_backbone", with the values of ViT-B in ViTDet.
+    _C.MODEL.VIT = CN()
+    _C.MODEL.VIT.IMG_SIZE = 1024  # the side for which there are relative positions
+    _C.MODEL.VIT.EMBED_DIM = 768
+    _C.MODEL.VIT.DEPTH = 12
+    _C.MODEL.VIT.NUM_HEADS = 12
+    _C.MODEL.VIT.WINDOW_SIZE = 14
+    _C.MODEL.VIT.GLOBAL_BLOCKS = (2, 5, 8, 11)  # attend to the whole image, not to a window
+    _C.MODEL.VIT.DROP_PATH = 0.1
+
+    # MODEL.BACKBONE.NAME "build_mvit_fpn_backbone", with the values of MViTv2-T.
+    _C.MODEL.MVIT = CN()
+    _C.MODEL.MVIT.EMBED_DIM = 96
+    _C.MODEL.MVIT.DEPTH = 10
+    _C.MODEL.MVIT.NUM_HEADS = 1
+    _C.MODEL.MVIT.LAST_BLOCKS = (0, 2, 7, 9)  # of the four stages
+    _C.MODEL.MVIT.DROP_PATH = 0.2
+
+    # MODEL.BACKBONE.NAME "build_regnet_fpn_backbone", with the values of RegNetX-4GF.
+    _C.MODEL.REGNET = CN()
+    _C.MODEL.REGNET.DEPTH = 23
+    _C.MODEL.REGNET.W_A = 38.65
+    _C.MODEL.REGNET.W_0 = 96
+    _C.MODEL.REGNET.W_M = 2.43
+    _C.MODEL.REGNET.GROUP_WIDTH = 40
+    _C.MODEL.REGNET.SE_RATIO = 0.0  # 0.25 for RegNetY
+    _C.MODEL.REGNET.NORM = "BN"
+
+    # MODEL.BACKBONE.NAME "build_timm_fpn_backbone".
+    _C.MODEL.TIMM = CN()
+    _C.MODEL.TIMM.NAME = ""  # of timm.list_models(), "convnext_tiny" for one
+    # Begin with timm's weights, unless MODEL.WEIGHTS are given.
+    _C.MODEL.TIMM.PRETRAINED = True
+    # The maps for the pyramid, as timm counts them; (): those of the strides 4, 8, 16 and 32.
+    _C.MODEL.TIMM.OUT_INDICES = ()
+    _C.MODEL.TIMM.DROP_PATH = 0.0
+    # "" is the norm that the model has; "FrozenBN": its batch norm is constant.
+    _C.MODEL.TIMM.NORM = ""
 
     # Computed again in the backward pass instead of kept in memory: ("backbone", "mask_branch").
     _C.MODEL.SCNET.ACTIVATION_CHECKPOINTING = ()
@@ -125,6 +176,9 @@ def add_scnet_config(cfg: CN) -> None:
 
     # "SGD" (the paper, Sec. 5.1) or "AdamW", which needs fewer steps when nothing is pretrained.
     _C.SOLVER.OPTIMIZER = "SGD"
+
+    # Below 1: the learning rate of each layer of the backbone is that of the next times this.
+    _C.SOLVER.LAYER_DECAY = 1.0
 
     # One call changes all parameters, where PyTorch can (SGD and AdamW on GPUs and CPUs).
     _C.SOLVER.FUSED = False

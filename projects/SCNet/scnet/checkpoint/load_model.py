@@ -33,6 +33,9 @@ def load_model(cfg: CfgNode, weights: Optional[str] = None) -> nn.Module:
     if not weights:
         raise ValueError("No weights. Add MODEL.WEIGHTS path/to/model.pth to the command.")
     check_device(cfg)
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.MODEL.WEIGHTS = weights  # so that no other weights are fetched for the backbone
     model = build_model(cfg).eval()
     logger.info(f"The model is on {device_name(next(model.parameters()).device)}.")
     SCNetCheckpointer(

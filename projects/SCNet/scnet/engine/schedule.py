@@ -39,6 +39,9 @@ def describe_schedule(
             scheduler, number, sorted(i for i in turns if start <= i < solver.MAX_ITER)
         )
     )
+    low, high = min(scheduler.base_lrs), max(scheduler.base_lrs)
+    if low != high:
+        line += f"; of groups of parameters {low:.3g} to {high:.3g} before warm-up and decay"
     reference = written.SOLVER.REFERENCE_WORLD_SIZE
     if reference in (0, processes):
         return f"{line}, as the config says."

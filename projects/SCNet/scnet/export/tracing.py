@@ -7,11 +7,14 @@ from typing import List, Tuple
 
 import torch
 from detectron2.export import TracingAdapter
+from detectron2.modeling import MViT, SwinTransformer, ViT
 from torch import Tensor
 
 from ..modeling.compiled_regions import is_compiled
 from ..modeling.meta_arch import SCNet
 from .pasting import paste
+
+TRANSFORMERS = (MViT, SwinTransformer, ViT)
 
 
 def tracing_adapter(model: SCNet) -> TracingAdapter:
@@ -21,7 +24,8 @@ def tracing_adapter(model: SCNet) -> TracingAdapter:
         model: is put into evaluation mode.
 
     Raises:
-        ValueError: the model is no SCNet, is compiled, or has no limit to the number of detections.
+        ValueError: the model is no SCNet, is compiled, or has no limit to the number of detections;
+            or its backbone would be traced for images of one size.
     """
     if not isinstance(model, SCNet):
         raise ValueError(
@@ -37,9 +41,29 @@ def tracing_adapter(model: SCNet) -> TracingAdapter:
             "A model without a limit to the number of detections cannot be exported. Set "
             "TEST.DETECTIONS_PER_IMAGE to a number above 0."
         )
+    check_backbone(model)
     # What the image shows and how large it is does not matter.
     image = torch.rand(3, 90, 122, generator=torch.Generator().manual_seed(0)) * 255
     return TracingAdapter(model, image, detect).eval()
+
+
+def check_backbone(model: SCNet) -> None:
+    """Refuse a transformer whose windows would be traced for images of one size only.
+
+    Raises:
+        ValueError: see above; or its images are so small that PyTorch cannot write Swin's shifted
+            windows, of which one would be the whole map.
+    """
+    side = model.backbone.padding_constraints.get("square_size", 0)
+    for module in model.backbone.modules():
+        if isinstance(module, TRANSFORMERS):
+            window = module.layers[0].window_size if isinstance(module, SwinTransformer) else 0
+            if side <= 32 * window:
+                raise ValueError(
+                    f"{type(module).__name__} divides an image into windows whose number an export "
+                    "cannot vary. Set MODEL.BACKBONE.SQUARE_PAD to a side that all images are "
+                    f"padded to, such as 1344; it must be above {32 * window}."
+                )
 
 
 def detect(model: SCNet, image: Tensor) -> Tuple[Tensor, ...]:

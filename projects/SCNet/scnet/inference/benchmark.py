@@ -191,6 +191,8 @@ def make_model(file: str, weights: str, settings: Settings) -> GeneralizedRCNN:
     """The model of a config, for inference; random weights are the same at every call."""
     cfg = read_cfg(file, settings.opts)
     cfg.MODEL.DEVICE = settings.device
+    if cfg.MODEL.BACKBONE.NAME == "build_timm_fpn_backbone":
+        cfg.MODEL.TIMM.PRETRAINED = False  # nothing is fetched
     torch.manual_seed(0)
     return load_model(cfg, weights) if weights else build_model(cfg).eval()
 

@@ -13,6 +13,7 @@ from math import prod
 from typing import List, Optional
 
 import torch
+from detectron2.layers import Conv2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -92,8 +93,10 @@ class WinogradConv2d(nn.Module):
 
 def is_winograd(module: nn.Module) -> bool:
     """Whether a module is a convolution that Winograd's algorithm can do, and does faster."""
+    # A subclass may do more with its weights, as timm's standardised convolutions do.
     return (
         isinstance(module, nn.Conv2d)
+        and type(module) in (nn.Conv2d, Conv2d)
         and getattr(module, "norm", None) is None
         and module.kernel_size == (3, 3)
         and module.stride == module.dilation == (1, 1)

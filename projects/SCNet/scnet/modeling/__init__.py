@@ -1,5 +1,6 @@
 """The network, one file per idea. Importing it registers the models and heads with Detectron2."""
 
+from . import backbone
 from .box_head import SCNetBoxHead
 from .htc import HTCMaskHead
 from .mask_head import SCNetMaskHead

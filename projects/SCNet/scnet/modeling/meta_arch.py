@@ -11,13 +11,15 @@ from detectron2.config import configurable
 from detectron2.data.catalog import Metadata
 from detectron2.modeling import META_ARCH_REGISTRY, GeneralizedRCNN, build_sem_seg_head
 from detectron2.modeling.postprocessing import sem_seg_postprocess
-from detectron2.structures import Instances
+from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import get_event_storage
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from . import class_metadata
 from .activation_checkpointing import checkpoint_activations
+from .backbone.keys import check_backbone_keys
+from .backbone.pixel_statistics import check_pixels
 from .context_pooler import GLOBAL_CONTEXT, SEMANTIC
 from .global_context import GlobalContextHead
 from .panoptic import PanopticCombination
@@ -98,6 +100,8 @@ class SCNet(GeneralizedRCNN):
     def from_config(cls, cfg):
         require_keys(cfg, REQUIRED_KEYS)
         require_registered(cfg)
+        check_backbone_keys(cfg)
+        check_pixels(cfg)
         ret = super().from_config(cfg)
         shape = ret["backbone"].output_shape()
         scnet = cfg.MODEL.SCNET
@@ -244,6 +248,22 @@ class SCNet(GeneralizedRCNN):
         if self.global_context_head is not None:
             logits[GLOBAL_CONTEXT], features[GLOBAL_CONTEXT] = self.global_context_head(features)
         return features, logits
+
+    def preprocess_image(self, batched_inputs: List[Dict]) -> ImageList:
+        """Normalise the images of a batch and pad them, to squares if the backbone wants them.
+
+        Raises:
+            ValueError: an image is larger than the square; Detectron2 would cut it off.
+        """
+        side = self.backbone.padding_constraints.get("square_size", 0)
+        for image in (x["image"] for x in batched_inputs) if side > 0 else ():
+            if max(image.shape[-2:]) > side:
+                raise ValueError(
+                    f"An image of {image.shape[-2]} x {image.shape[-1]} pixels (height x width) is "
+                    f"larger than MODEL.BACKBONE.SQUARE_PAD {side}. Limit INPUT.MAX_SIZE_TRAIN, "
+                    "INPUT.MAX_SIZE_TEST and TEST.AUG.MAX_SIZE to it."
+                )
+        return super().preprocess_image(batched_inputs)
 
     def _context_losses(
         self, logits: Dict[str, Tensor], targets: List[Instances], batched_inputs: List[Dict]
