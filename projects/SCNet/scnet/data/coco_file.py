@@ -3,15 +3,25 @@
 import json
 from typing import Any, Dict, Iterable, List, TypeGuard, Union
 
+import msgspec
+
 Content = Dict[str, List[Dict]]
 Id = Union[int, str]
+Entry = Union[msgspec.Raw, Dict]  # an annotation; most are still text, which takes little memory
+
+_members = msgspec.json.Decoder(Dict[str, msgspec.Raw]).decode
+_entries = msgspec.json.Decoder(List[msgspec.Raw]).decode
+_value = msgspec.json.Decoder().decode
 
 
-def read_coco_file(json_file: str) -> Content:
+def read_coco_file(json_file: str) -> Dict[str, Any]:
     """Read a json file whose parts, such as "images", are lists of dicts.
 
-    What is in the dicts is not looked at; see :func:`scnet.data.canonical_form.canonical_form` and
+    What is in the dicts is not looked at; see :mod:`scnet.data.canonical_form` and
     :func:`scnet.data.validation.check_json.check_json`.
+
+    Returns:
+        the parts. The "annotations", if there are any, are for :func:`decode`.
 
     Raises:
         ValueError: the file cannot be read, is no json, or is not in COCO's format as a whole.
@@ -25,7 +35,7 @@ def read_coco_file(json_file: str) -> Content:
             )
         if not text.strip():
             raise ValueError(f"'{json_file}' is empty. It must hold json in COCO's format.")
-        content = json.loads(text)
+        content = _parse(text)
     except UnicodeDecodeError as error:
         raise ValueError(
             f"'{json_file}' is no text in UTF-8: {error}. Save it in UTF-8."
@@ -55,9 +65,35 @@ def read_coco_file(json_file: str) -> Content:
             raise ValueError(
                 f"'{key}' in '{json_file}' must be a list, not a {type(content[key]).__name__}."
             )
-        if not all(isinstance(x, dict) for x in content[key]):
+        if not all(map(_is_object, content[key])):
             raise ValueError(f"'{key}' in '{json_file}' must hold objects only.")
     return content
+
+
+def decode(entry: Entry) -> Dict:
+    """Make an annotation; a number that no float can hold is infinite, as Python reads it."""
+    if isinstance(entry, dict):
+        return entry
+    try:
+        return _value(entry)
+    except msgspec.DecodeError:
+        return json.loads(bytes(entry))
+
+
+def _parse(text: str) -> Any:
+    """Read json without making the annotations; in COCO's files almost all of it is these.
+
+    What is no strict json is for Python's parser: it reads NaN, and says where a mistake is.
+    """
+    try:
+        parts = _members(text)
+        return {key: (_entries if key == "annotations" else _value)(parts[key]) for key in parts}
+    except msgspec.DecodeError:
+        return json.loads(text)
+
+
+def _is_object(x: Any) -> bool:
+    return isinstance(x, dict) or (isinstance(x, msgspec.Raw) and bytes(x).startswith(b"{"))
 
 
 def _is_ndjson(text: str) -> bool:

@@ -25,6 +25,7 @@ from ..data.config_from_data import semantic_classes
 from ..data.datasets.catalog import set_reading, thing_classes
 from ..data.datasets.class_names import check_num_classes
 from ..data.datasets.loading import load_once_per_machine
+from ..data.once_per_machine import taken
 from ..data.train_loader import TrainLoader
 from ..data.workers import outlive_signals
 from ..device_name import device_name
@@ -310,9 +311,9 @@ class Trainer(DefaultTrainer):
 
         def read():
             parts = build_detection_test_loader.from_config(cfg, dataset_name, mapper=mapper)
-            return parts["dataset"], None
+            return taken(parts["dataset"])
 
-        records, _ = load_once_per_machine([dataset_name], read)
+        records = load_once_per_machine([dataset_name], read)
         loader = build_detection_test_loader(
             records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
         )

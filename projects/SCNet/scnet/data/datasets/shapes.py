@@ -9,6 +9,7 @@ than a hint. Four stuff classes are textures of the ground.
 import json
 import os
 import shutil
+from functools import partial
 from typing import Dict, List, Sequence, Tuple
 
 import cv2
@@ -21,7 +22,7 @@ from tqdm import tqdm
 
 from ...whole_files import whole_file, write_png
 from ..content import AS_IT_IS
-from .loading import load
+from .loading import CocoDataset
 
 THING_CLASSES = ("disk", "rectangle", "triangle", "star", "ring")
 STUFF_CLASSES = ("stripes", "checkerboard", "clouds", "slope")
@@ -51,12 +52,8 @@ def register_all() -> None:
             reading=AS_IT_IS,
             **files,
         )
-
-        def load_split(name=name, root=root, files=files):
-            generate(root)
-            return load(name, **files)
-
-        DatasetCatalog.register(name, load_split)
+        prepare = partial(generate, root)
+        DatasetCatalog.register(name, CocoDataset(name, prepare=prepare, **files))
 
 
 def generate(root: str, num_images: Dict[str, int] = NUM_IMAGES) -> None:
