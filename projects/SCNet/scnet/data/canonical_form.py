@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterable, List, Set, Tuple
 from .coco_file import Id, cut, is_id
 
 NUMBERS = {int, float}
+IDS = {int, str}
 WHOLE = re.compile(r"\s*[+-]?[0-9]{1,30}(\.0*)?\s*")
 DECIMAL = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*")
 IS_CROWD = {False: 0, True: 1, None: 0, "0": 0, "1": 1}  # 0.0 and 1.0 are equal to False and True
@@ -73,9 +74,9 @@ class CanonicalForm:
         image, category, is_crowd = get("image_id"), get("category_id"), get("iscrowd", 0)
         return (
             is_id(get("id"))
-            and is_id(image)
+            and type(image) in IDS
             and image in self._image_ids
-            and is_id(category)
+            and type(category) in IDS
             and category in self._category_ids
             and type(is_crowd) is int
             and 0 <= is_crowd <= 1

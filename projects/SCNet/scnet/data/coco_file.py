@@ -27,28 +27,10 @@ def read_coco_file(json_file: str) -> Dict[str, Any]:
         ValueError: the file cannot be read, is no json, or is not in COCO's format as a whole.
     """
     try:
-        with open(json_file, encoding="utf-8") as f:
-            text = f.read()
-        if text.startswith("\ufeff"):
-            raise ValueError(
-                f"'{json_file}' starts with a byte order mark. Save it in UTF-8 without one."
-            )
-        if not text.strip():
-            raise ValueError(f"'{json_file}' is empty. It must hold json in COCO's format.")
-        content = _parse(text)
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"'{json_file}' is no text in UTF-8: {error}. Save it in UTF-8."
-        ) from error
-    except json.JSONDecodeError as error:
-        if _is_ndjson(text):
-            raise ValueError(
-                f"'{json_file}' holds a json object per line, but a COCO file is one object with "
-                "'images', 'annotations' and 'categories'. Export it as COCO json."
-            ) from error
-        raise ValueError(f"'{json_file}' is no json: {error}. Is it cut off?") from error
-    except RecursionError as error:
-        raise ValueError(f"'{json_file}' is nested too deeply for a COCO file.") from error
+        with open(json_file, "rb") as file:
+            content = _parse_strictly(file.read())
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        content = _parse_as_python(json_file)
     if not isinstance(content, dict):
         raise ValueError(
             f"'{json_file}' holds a {type(content).__name__}, but a COCO file is one object with "
@@ -80,16 +62,47 @@ def decode(entry: Entry) -> Dict:
         return json.loads(bytes(entry))
 
 
-def _parse(text: str) -> Any:
-    """Read json without making the annotations; in COCO's files almost all of it is these.
+def _parse_strictly(data: bytes) -> Any:
+    """Read strict json without making the annotations, which are almost all of a COCO file.
 
-    What is no strict json is for Python's parser: it reads NaN, and says where a mistake is.
+    Raises:
+        msgspec.DecodeError, UnicodeDecodeError, RecursionError: it is for :func:`_parse_as_python`.
+    """
+    if not data.isascii():
+        data.decode()  # what stays text is not looked at below
+    parts = _members(data)
+    return {key: (_entries if key == "annotations" else _value)(parts[key]) for key in parts}
+
+
+def _parse_as_python(json_file: str) -> Any:
+    """Read what Python takes for json, such as NaN, or say what is wrong with it.
+
+    Raises:
+        ValueError: the file is not in UTF-8, or no json.
     """
     try:
-        parts = _members(text)
-        return {key: (_entries if key == "annotations" else _value)(parts[key]) for key in parts}
-    except msgspec.DecodeError:
+        with open(json_file, encoding="utf-8") as f:
+            text = f.read()
+        if text.startswith("\ufeff"):
+            raise ValueError(
+                f"'{json_file}' starts with a byte order mark. Save it in UTF-8 without one."
+            )
+        if not text.strip():
+            raise ValueError(f"'{json_file}' is empty. It must hold json in COCO's format.")
         return json.loads(text)
+    except UnicodeDecodeError as error:
+        raise ValueError(
+            f"'{json_file}' is no text in UTF-8: {error}. Save it in UTF-8."
+        ) from error
+    except json.JSONDecodeError as error:
+        if _is_ndjson(text):
+            raise ValueError(
+                f"'{json_file}' holds a json object per line, but a COCO file is one object with "
+                "'images', 'annotations' and 'categories'. Export it as COCO json."
+            ) from error
+        raise ValueError(f"'{json_file}' is no json: {error}. Is it cut off?") from error
+    except RecursionError as error:
+        raise ValueError(f"'{json_file}' is nested too deeply for a COCO file.") from error
 
 
 def _is_object(x: Any) -> bool:

@@ -189,6 +189,7 @@ class _Checker:
         self.summary = CocoSummary(json_file)
         self.report = self.summary.report
         self.image_of: Dict[Id, Dict] = {}
+        self.with_objects: Set[Id] = set()  # ids of images
         size = os.path.getsize(json_file)
         if size > LARGE:
             tqdm.write(f"Reading '{json_file}' ({size / 1e6:.0f} MB).", file=sys.stderr)
@@ -241,7 +242,6 @@ class _Checker:
 
     def annotations(self, content: OpenContent, size: int) -> None:
         summary = self.summary
-        with_objects: Set[Id] = set()
         check = AnnotationCheck(self.json_file, summary.classes, self.image_of, self.report)
         shown = f"Checking '{os.path.basename(self.json_file)}'"
         with tqdm(total=size, desc=shown, unit="annotation", delay=SILENT) as bar:
@@ -258,21 +258,10 @@ class _Checker:
                             f"with the id {annotation['image_id']}. {LEFT_OUT}",
                         )
                         continue
-                    number = image["id"]
-                    self.usable.annotations[number].append(entry)
-                    name = summary.classes[annotation["category_id"]]
-                    if annotation.get("iscrowd", 0):
-                        summary.crowds[name] += 1
-                        continue
-                    if not suspect or not check.is_left_out(annotation, image):
-                        with_objects.add(number)
-                    summary.objects[name] += 1
-                    summary.per_image[number] += 1
-                    if annotation.get("segmentation"):
-                        summary.num_masks += 1
-                        summary.num_rle += isinstance(annotation["segmentation"], dict)
+                    self.usable.annotations[image["id"]].append(entry)
+                    self.count(annotation, suspect and check.is_left_out(annotation, image))
                 bar.update(len(run.annotations))
-        summary.num_empty_images = len(self.image_of) - len(with_objects)
+        summary.num_empty_images = len(self.image_of) - len(self.with_objects)
         if summary.objects and check.reach <= 1 < max(map(_side, self.image_of.values())):
             self.report.error(
                 "boxes within one pixel",
@@ -288,6 +277,22 @@ class _Checker:
                     f"it out with DATASETS.CLASSES_LEFT_OUT \"('{name}',)\"."
                 )
             self.report.note("class without objects", text)
+
+    def count(self, annotation: Dict, left_out: bool) -> None:
+        """Count an annotation that has no errors, and that Detectron2 may leave out."""
+        summary, number = self.summary, annotation["image_id"]
+        name = summary.classes[annotation["category_id"]]
+        if annotation.get("iscrowd", 0):
+            summary.crowds[name] += 1
+            return
+        if not left_out:
+            self.with_objects.add(number)
+        summary.objects[name] += 1
+        summary.per_image[number] += 1
+        mask = annotation.get("segmentation")
+        if mask:
+            summary.num_masks += 1
+            summary.num_rle += isinstance(mask, dict)
 
     def crowds(self) -> None:
         """Report crowds that must be objects, as CVAT writes masks that were painted."""
