@@ -1,6 +1,6 @@
 """The annotations of a COCO json file that count, in training and in the evaluation."""
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Tuple
 
 from . import masks
 from .coco_file import Content
@@ -9,25 +9,21 @@ from .coco_file import Content
 FACTOR, PIXELS = 2, 100
 
 
-def usable_annotation(annotation: Dict) -> Optional[Dict]:
-    """Copy an annotation without polygons of fewer than three points, as for training.
-
-    "iscrowd" is 0 where it is missing.
+def usable_mask(annotation: Dict) -> Any:
+    """The segmentation of an annotation, without polygons of fewer than three points.
 
     Args:
         annotation: in COCO's form, without errors; see
             :func:`scnet.data.validation.check_json.check_json`.
 
     Returns:
-        the copy; None if it has no other polygons.
+        an RLE or a list of polygons; None or an empty list if the annotation has no mask; False if
+        all its polygons are left out, and the object with them.
     """
-    segmentation = annotation.get("segmentation")
-    if isinstance(segmentation, list) and segmentation:
-        segmentation = [p for p in segmentation if masks.is_valid_polygon(p)]
-        if not segmentation:
-            return None
-    own = {"segmentation": segmentation} if "segmentation" in annotation else {}
-    return {"iscrowd": 0, **annotation, **own}
+    mask = annotation.get("segmentation")
+    if isinstance(mask, list) and mask:
+        return [p for p in mask if masks.is_valid_polygon(p)] or False
+    return mask
 
 
 def clean_annotations(content: Content) -> Tuple[List[Dict], List[str]]:
@@ -45,8 +41,11 @@ def clean_annotations(content: Content) -> Tuple[List[Dict], List[str]]:
     """
     images = {x["id"]: x for x in content["images"]}
     annotations = content.get("annotations", [])
-    of_images = (x for x in annotations if x["image_id"] in images)
-    cleaned = [x for x in map(usable_annotation, of_images) if x is not None]
+    cleaned = [
+        {"iscrowd": 0, **x, **({"segmentation": mask} if "segmentation" in x else {})}
+        for x in annotations
+        if x["image_id"] in images and (mask := usable_mask(x)) is not False
+    ]
     measured = 0
     for k, clean in enumerate(cleaned):
         area = _area(clean, images[clean["image_id"]])

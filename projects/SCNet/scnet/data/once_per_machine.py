@@ -83,6 +83,9 @@ class PackedList:
     def __len__(self) -> int:
         return len(self._ends)
 
+    def __iter__(self) -> Iterator[Dict]:
+        return map(self.__getitem__, range(len(self)))
+
     def __getitem__(self, index: int) -> Dict:
         end = int(self._ends[index])
         start = int(self._ends[index - 1]) if index else 0

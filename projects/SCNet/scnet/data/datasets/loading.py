@@ -3,12 +3,12 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, Iterator, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.structures import BoxMode
 
-from ..clean_annotations import usable_annotation
+from ..clean_annotations import usable_mask
 from ..coco_file import Id, decode
 from ..collector import paused_collector
 from ..content import AS_IT_IS
@@ -31,7 +31,6 @@ class CocoDataset:
         json_file, image_root, sem_seg_root, panoptic_json, panoptic_root: see
             :func:`scnet.register_coco_json`.
         help_text: ends the message of the error that is raised when a file is missing.
-        prepare: is called first.
     """
 
     name: str
@@ -41,7 +40,6 @@ class CocoDataset:
     panoptic_json: Optional[str] = None
     panoptic_root: Optional[str] = None
     help_text: str = ""
-    prepare: Callable[[], None] = lambda: None
 
     def __call__(self) -> List[Dict]:
         """Load a dict per image; errors as for :meth:`stream`."""
@@ -55,7 +53,6 @@ class CocoDataset:
             FileNotFoundError: a file, a folder or the semantic map of an image is missing.
             ValueError: the json has errors; see :func:`check_json`.
         """
-        self.prepare()
         maps = self.sem_seg_root, self.panoptic_json, self.panoptic_root
         for path in filter(None, (self.json_file, self.image_root, *maps)):
             if not os.path.exists(path):
@@ -135,25 +132,25 @@ def with_annotations(records: List[Dict], usable: Usable) -> Iterator[Dict]:
     numbers = sorted(x["id"] for x in usable.categories)
     classes = {number: k for k, number in enumerate(numbers)}
     for record in taken(records):
-        found = map(usable_annotation, map(decode, usable.annotations.pop(record["image_id"], [])))
-        record["annotations"] = [_made(x, record, classes) for x in found if x is not None]
+        found = map(decode, usable.annotations.pop(record["image_id"], []))
+        record["annotations"] = [
+            _made(x, mask, record, classes) for x in found if (mask := usable_mask(x)) is not False
+        ]
         yield record
     usable.annotations.clear()  # those of images that do not exist
 
 
-def _made(annotation: Dict, record: Dict, classes: Dict[Id, int]) -> Dict:
+def _made(annotation: Dict, mask: Any, record: Dict, classes: Dict[Id, int]) -> Dict:
     """Make Detectron2's dict of an annotation."""
     made = {
-        "iscrowd": annotation["iscrowd"],
+        "iscrowd": annotation.get("iscrowd", 0),
         "bbox": annotation["bbox"],
         "bbox_mode": BoxMode.XYWH_ABS,
         "category_id": classes[annotation["category_id"]],
     }
-    segmentation = annotation.get("segmentation")
-    if segmentation:
-        is_rle = isinstance(segmentation, dict)
-        size = record["height"], record["width"]
-        made["segmentation"] = to_rle(segmentation, *size) if is_rle else segmentation
+    if mask:
+        is_rle = isinstance(mask, dict)
+        made["segmentation"] = to_rle(mask, record["height"], record["width"]) if is_rle else mask
     return made
 
 

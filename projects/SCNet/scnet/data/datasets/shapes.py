@@ -9,8 +9,8 @@ than a hint. Four stuff classes are textures of the ground.
 import json
 import os
 import shutil
-from functools import partial
-from typing import Dict, List, Sequence, Tuple
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -52,8 +52,18 @@ def register_all() -> None:
             reading=AS_IT_IS,
             **files,
         )
-        prepare = partial(generate, root)
-        DatasetCatalog.register(name, CocoDataset(name, prepare=prepare, **files))
+        DatasetCatalog.register(name, _Shapes(name, root=root, **files))
+
+
+@dataclass(frozen=True)
+class _Shapes(CocoDataset):
+    """Loads the images in the folder ``root``, which are generated first."""
+
+    root: str = ""
+
+    def stream(self) -> Iterator[Dict]:
+        generate(self.root)
+        return super().stream()
 
 
 def generate(root: str, num_images: Dict[str, int] = NUM_IMAGES) -> None:

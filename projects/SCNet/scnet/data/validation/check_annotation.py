@@ -52,12 +52,6 @@ class AnnotationCheck:
             ]
         return all(checks)
 
-    def accept(self, annotations: List[Dict]) -> None:
-        """Take note of annotations of which it is known that :meth:`is_usable` reports nothing."""
-        self.ids.update([x["id"] for x in annotations])
-        boxes = [x["bbox"] for x in annotations]
-        self.reach = max([self.reach, *(max(x + w, y + h) for x, y, w, h in boxes)])
-
     def _has_ids(self, annotation: Dict) -> bool:
         """Whether it has an id of its own and the id of an image, known or not."""
         number, image = annotation.get("id"), annotation.get("image_id")

@@ -32,28 +32,17 @@ def find_suspects(run: Run, check: AnnotationCheck) -> List[bool]:
         if plain and x["image_id"] in check.images and x["category_id"] in check.classes
     ]
     annotations = [run.annotations[k] for k in places]
-    suspect[places] = may_be_far(annotations, [check.images[x["image_id"]] for x in annotations])
-    check.accept([x for x, odd in zip(run.annotations, suspect) if not odd])
-    return suspect.tolist()
-
-
-def may_be_far(annotations: List[Dict], images: List[Dict]) -> np.ndarray:
-    """Find the annotations whose box or mask may go beyond the image, or have no area.
-
-    Args:
-        annotations: N of them that are plain, see
-            :meth:`scnet.data.canonical_form.CanonicalForm.is_plain`.
-        images: of each of them.
-
-    Returns:
-        (N,) of bool.
-    """
+    images = [check.images[x["image_id"]] for x in annotations]
     try:
-        sizes = _rows(((x["width"], x["height"]) for x in images), 2)
         boxes = _rows((x["bbox"] for x in annotations), 4)
-        return ~(_are_inside(boxes, sizes) & _have_near_masks(annotations, sizes))
+        sizes = _rows(((x["width"], x["height"]) for x in images), 2)
+        fine = _are_inside(boxes, sizes) & _have_near_masks(annotations, sizes)
     except OverflowError:  # a whole number that no float can hold
-        return np.ones(len(annotations), bool)
+        return suspect.tolist()
+    suspect[places] = ~fine
+    check.ids.update(x["id"] for x, odd in zip(run.annotations, suspect.tolist()) if not odd)
+    check.reach = max(check.reach, float((boxes[fine, :2] + boxes[fine, 2:]).max(initial=0)))
+    return suspect.tolist()
 
 
 def _are_inside(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
