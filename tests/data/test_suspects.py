@@ -70,6 +70,7 @@ def new_check():
     return AnnotationCheck("a.json", {5: "cat"}, IMAGE_OF, Report())
 
 
+@pytest.mark.slow
 @settings(max_examples=400)
 @given(runs(), runs())
 @example([{**GOOD, "segmentation": [POLYGON, [1, 1, 9, 1, 9, 41]]}], [{**GOOD, "id": 1}])
