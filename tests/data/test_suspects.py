@@ -103,3 +103,49 @@ def test_good_annotations_are_not_looked_at(key):
     check = new_check()
     assert find_suspects(Run(run, run, plain), check) == [False] * 4
     assert check.ids == {0, 1, 2, 3} and check.reach == 9
+
+
+def polygon(x, y):
+    return {"segmentation": [POLYGON, [*POLYGON, x, y], POLYGON]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"id": x} for x in (0, None, "", True, [1])),
+        *({"image_id": x} for x in (4, 99, None, True, [1])),
+        *({"category_id": x} for x in (6, "", None, True, [5])),
+        *({"iscrowd": x} for x in (2, -1, "2")),
+        {"ignore": 1},
+        *({"area": x} for x in (0, -1, 1e15, float("nan"), "1", None, True)),
+        *(
+            {"bbox": x}
+            for x in (None, [1, 1, 8], [1, 1, 8, 8, 8], ["1", "a", 8, 8], [1, 1, 8, True])
+        ),
+        *({"bbox": [x, 1, 8, 8]} for x in (-1.5, 40, 34, -9, float("nan"), 10**400)),
+        *({"bbox": [1, y, 8, 8]} for y in (-1.5, 20, 14, -9, float("inf"))),
+        *({"bbox": [1, 1, x, 8]} for x in (0, -1, 41, 10**400)),
+        *({"bbox": [1, 1, 8, y]} for y in (0, -1, 21, float("nan"))),
+        *({"image_id": 2, "bbox": x} for x in ([1e6 + 1, 1, 8, 8], [1, 1, 1e6 + 1, 8])),
+        *({"segmentation": x} for x in ("a", [1], [[]], [POLYGON, POLYGON[:4]])),
+        *(polygon(x, 1) for x in (-41, 81, True, None, "x", float("nan"), 10**400)),
+        *(polygon(1, y) for y in (-21, 41, float("-inf"))),
+        {"segmentation": [POLYGON, [*POLYGON, 1]]},
+        *({"image_id": 2, **polygon(x, 1)} for x in (1e15, -1e15)),
+        {"segmentation": {**RLE, "size": [1, 1]}},
+    ],
+)
+def test_a_mistake_is_looked_at(change):
+    form = CanonicalForm(IMAGES, CATEGORIES)
+    good = [{**GOOD, "id": k} for k in range(2, 5)]
+    for run in ([*good, {**GOOD, "id": 1, **change}], [{**GOOD, "id": 0, **change}, *good]):
+        check = new_check()
+        check.ids.add(0)
+        plain = list(map(form.is_plain, run))
+        run = list(map(form.convert, run))
+        suspects = find_suspects(Run(run, run, plain), check)
+        (place,) = [k for k, x in enumerate(run) if x not in good]
+        assert suspects[place]
+        image = find(IMAGE_OF, run[place].get("image_id"))
+        usable = check.is_usable(run[place], image)
+        assert not usable or check.report.notes or image is None
