@@ -18,7 +18,7 @@ IMAGES = [
     {"id": 3, "file_name": "c.png", "height": 20, "width": 10**400},
     {"id": 4, "file_name": "", "height": 20, "width": 40},  # has a mistake
 ]
-CATEGORIES = [{"id": 5, "name": "cat"}, {"id": "", "name": "dog"}]
+CATEGORIES = [{"id": 5, "name": "cat"}, {"id": 6, "name": ""}]
 POLYGON = [1, 1, 9.5, 1, 9, 9]
 GOOD = {"id": 0, "image_id": 1, "category_id": 5, "bbox": [1, 1, 8, 8], "segmentation": [POLYGON]}
 
@@ -127,6 +127,7 @@ def polygon(x, y):
         *({"bbox": [1, 1, x, 8]} for x in (0, -1, 41, 10**400)),
         *({"bbox": [1, 1, 8, y]} for y in (0, -1, 21, float("nan"))),
         *({"image_id": 2, "bbox": x} for x in ([1e6 + 1, 1, 8, 8], [1, 1, 1e6 + 1, 8])),
+        {"bbox": [40, 1, 0.5, 8]},
         *({"segmentation": x} for x in ("a", [1], [[]], [POLYGON, POLYGON[:4]])),
         *(polygon(x, 1) for x in (-41, 81, True, None, "x", float("nan"), 10**400)),
         *(polygon(1, y) for y in (-21, 41, float("-inf"))),
