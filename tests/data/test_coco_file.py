@@ -74,10 +74,10 @@ def test_annotations_are_made_run_by_run(coco_set, monkeypatch):
     assert next(runs, None) is None
 
 
-@pytest.mark.parametrize("run", [1, 2, 1000])
+@pytest.mark.parametrize("length", [1, 2, 1000])
 @pytest.mark.parametrize("order", [None, ["annotations", "categories", "images"]])
 def test_neither_the_runs_nor_the_order_of_the_parts_change_what_is_said(
-    coco_set, monkeypatch, run, order
+    coco_set, monkeypatch, length, order
 ):
     content = coco_set.content
     content["categories"].append({"id": 50, "name": "plant"})
@@ -97,7 +97,7 @@ def test_neither_the_runs_nor_the_order_of_the_parts_change_what_is_said(
     content["annotations"] += [{**first, "id": k, **x} for k, x in enumerate(odd, 4)]
     coco_set.content = {key: content[key] for key in order or content}
     coco_set.write()
-    monkeypatch.setattr(content_module, "RUN", run)
+    monkeypatch.setattr(content_module, "RUN", length)
     files = str(coco_set.json_file), str(coco_set.images)
     found = check_json(*files, Reading(True, ("plant",)))
     messages = [*found.report.errors.values(), *found.report.notes.values()]
@@ -108,6 +108,7 @@ def test_neither_the_runs_nor_the_order_of_the_parts_change_what_is_said(
     kept = {k: [decode(x)["id"] for x in entries] for k, entries in usable.items()}
     assert kept == {1: [1, 2, 5, 6, 9, 10, 12, 13], 2: [3]}
     assert [decode(x)["iscrowd"] for x in usable[1]] == [0] * 8
+    assert decode(usable[1][3])["bbox"] == [1, 1, 2, 3]
 
 
 MESSAGES = [
