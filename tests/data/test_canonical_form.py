@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scnet.data.canonical_form import canonical_form
+from scnet.data.canonical_form import CanonicalForm
 
 CONTENT = {
     "images": [
@@ -50,6 +50,16 @@ CONTENT = {
         },
     ],
 }
+
+
+def canonical_form(content):
+    """The whole content in COCO's form, and what is said about it."""
+    form = CanonicalForm(content["images"], content["categories"])
+    annotations = [form.convert(x) for x in content["annotations"]]
+    for x, converted in zip(content["annotations"], annotations):
+        assert converted is x or not form.is_plain(x)
+    found = {"images": form.images, "categories": form.categories, "annotations": annotations}
+    return found, form.sentences()
 
 
 def numbers(x):

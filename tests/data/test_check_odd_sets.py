@@ -4,7 +4,7 @@ import pytest
 
 from scnet import get_config_file
 from scnet.config import read_cfg
-from scnet.data.datasets.loading import load
+from scnet.data.datasets.loading import CocoDataset
 from scnet.data.datasets.panoptic_json import add_panoptic
 from scnet.data.validation.check_dataset import check_datasets
 
@@ -62,7 +62,7 @@ def test_a_box_far_away_is_an_error_in_check_and_training(check, coco_set, box, 
     assert "annotation 1 of 'a.png' has the bbox" in report and "far outside" in report
     name = coco_set.json_file.parent.name
     with pytest.raises(ValueError, match="set.json': annotation 1 .* far outside any image"):
-        load(name, str(coco_set.json_file), str(coco_set.images))
+        CocoDataset(name, str(coco_set.json_file), str(coco_set.images))()
 
 
 def test_panoptic_json_that_is_nested_too_deeply(coco_set, tmp_path):

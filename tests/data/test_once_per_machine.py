@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scnet import register_coco_json
+from scnet.data.content import OpenContent
 from scnet.data.datasets.catalog import summarize
-from scnet.data.once_per_machine import once_per_machine, packed_once_per_machine
+from scnet.data.once_per_machine import once_per_machine, packed_once_per_machine, taken
 from scnet.data.validation import check_json
 
 VALUES = st.one_of(st.floats(allow_nan=False), st.text())
@@ -20,9 +21,8 @@ ITEMS = st.lists(st.dictionaries(st.text(), VALUES), min_size=1, max_size=5)
 @given(items=ITEMS)
 def test_packed_items_come_back(items):
     given = list(items)
-    packed, extra = packed_once_per_machine(lambda: (given, "extra"))
+    packed = packed_once_per_machine(lambda: taken(given))
     assert [packed[k] for k in range(len(packed))] == list(packed) == items
-    assert extra == "extra"
     assert given == []  # nothing is in memory twice
     with pytest.raises(IndexError):
         packed[len(items)]
@@ -37,13 +37,13 @@ def test_one_process_calls_it_as_it_is():
 def reads(monkeypatch):
     """Counts how often json files are read."""
     counted = []
-    read = check_json.read_content
 
-    def counting(*args):
-        counted.append(args)
-        return read(*args)
+    class Counting(OpenContent):
+        def __init__(self, *args):
+            counted.append(args)
+            super().__init__(*args)
 
-    monkeypatch.setattr(check_json, "read_content", counting)
+    monkeypatch.setattr(check_json, "OpenContent", Counting)
     return counted
 
 

@@ -45,7 +45,7 @@ def main(json_file, images):
     reads_to_train = opened.count(json_file)
     test = Trainer.build_test_loader(cfg, name).dataset._dataset
     errors = []
-    for read in (fail, lambda: ([{1: lambda: None}], None)):
+    for read in (fail, lambda: [{1: lambda: None}]):
         try:
             packed_once_per_machine(read)
         except Exception as error:

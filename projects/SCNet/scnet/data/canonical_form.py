@@ -9,16 +9,17 @@ import re
 from itertools import chain
 from typing import Any, Callable, Dict, Iterable, List, Set, Tuple
 
-from .coco_file import Content, Id, cut, is_id
+from .coco_file import Id, cut, is_id
 
 NUMBERS = {int, float}
+IDS = {int, str}
 WHOLE = re.compile(r"\s*[+-]?[0-9]{1,30}(\.0*)?\s*")
 DECIMAL = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*")
 IS_CROWD = {False: 0, True: 1, None: 0, "0": 0, "1": 1}  # 0.0 and 1.0 are equal to False and True
 
 
-def canonical_form(content: Content) -> Tuple[Content, List[str]]:
-    """Convert the values of a COCO json file to the forms that COCO documents.
+class CanonicalForm:
+    """Converts the values of a COCO json file to the forms that COCO documents.
 
     - Ids, heights, widths and "iscrowd" become integers: 1.0 is 1, and so are "1" and true, but
       ids of images and categories that are text stay text. References to them follow.
@@ -26,47 +27,77 @@ def canonical_form(content: Content) -> Tuple[Content, List[str]]:
     - A polygon may be a list of points [[x, y], ...], and a mask of one polygon or RLE may be that
       alone, or in a list. The counts of an RLE may be what Python prints of bytes: "b'...'".
 
-    Args:
-        content: of a file, from :func:`scnet.data.coco_file.read_coco_file`; is not changed.
-
-    Returns:
-        the content in COCO's form, and a sentence about each kind of conversion.
+    Attributes:
+        images, categories: in COCO's form.
     """
-    changes = _Changes()
-    categories = [
-        changes.apply(x, (("id", _id, "ids"), ("name", _name, "names of classes")))
-        for x in content["categories"]
-    ]
-    of_image = (("id", _id, "ids"), ("height", _whole, "sizes"), ("width", _whole, "sizes"))
-    images = [changes.apply(x, of_image) for x in content["images"]]
-    find_image, find_category = _Reference(images), _Reference(categories)
-    of_annotation = (
-        ("id", _id, "ids"),
-        ("image_id", find_image, "ids"),
-        ("category_id", find_category, "ids"),
-        ("iscrowd", _iscrowd, "'iscrowd'"),
-        ("bbox", _numbers, "boxes"),
-        ("segmentation", _segmentation, "masks"),
-    )
-    converted = {**content, "images": images, "categories": categories}
-    if "annotations" in content:
-        converted["annotations"] = [changes.apply(x, of_annotation) for x in content["annotations"]]
-    return converted, changes.sentences()
 
+    def __init__(self, images: List[Dict], categories: List[Dict]) -> None:
+        """Convert images and categories.
 
-class _Changes:
-    """Converts values, and counts what was converted by kind."""
+        Args:
+            images, categories: of a file, see :func:`scnet.data.coco_file.read_coco_file`; are not
+                changed.
+        """
+        self._counts: Dict[str, int] = {}
+        self._examples: Dict[str, str] = {}
+        of_category = (("id", _id, "ids"), ("name", _name, "names of classes"))
+        of_image = (("id", _id, "ids"), ("height", _whole, "sizes"), ("width", _whole, "sizes"))
+        self.categories = [self._apply(x, of_category) for x in categories]
+        self.images = [self._apply(x, of_image) for x in images]
+        find_image, find_category = _Reference(self.images), _Reference(self.categories)
+        self._image_ids, self._category_ids = find_image.ids, find_category.ids
+        self._of_annotation = (
+            ("id", _id, "ids"),
+            ("image_id", find_image, "ids"),
+            ("category_id", find_category, "ids"),
+            ("iscrowd", _iscrowd, "'iscrowd'"),
+            ("bbox", _numbers, "boxes"),
+            ("segmentation", _segmentation, "masks"),
+        )
 
-    def __init__(self) -> None:
-        self.counts: Dict[str, int] = {}
-        self.examples: Dict[str, str] = {}
-
-    def apply(self, entry: Dict, conversions: Iterable[Tuple]) -> Dict:
-        """Convert some values of an image, a category or an annotation.
+    def convert(self, annotation: Dict) -> Dict:
+        """Convert an annotation.
 
         Returns:
-            a copy; the entry itself if nothing is to be converted.
+            a copy; the annotation itself if nothing is to be converted.
         """
+        return self._apply(annotation, self._of_annotation)
+
+    def is_plain(self, annotation: Dict) -> bool:
+        """Whether an annotation is like almost all of a good file; most are seen to be so at once.
+
+        Then there is nothing to convert, and nothing wrong with it but perhaps its coordinates and
+        an id that another has. It has polygons of three points or more, or no mask.
+        """
+        get = annotation.get
+        box, area, mask = get("bbox"), get("area", 1), get("segmentation")
+        image, category, is_crowd = get("image_id"), get("category_id"), get("iscrowd", 0)
+        return (
+            is_id(get("id"))
+            and type(image) in IDS
+            and image in self._image_ids
+            and type(category) in IDS
+            and category in self._category_ids
+            and type(is_crowd) is int
+            and 0 <= is_crowd <= 1
+            and not get("ignore")
+            and type(area) in NUMBERS
+            and 0 < area < 1e15
+            and type(box) is list
+            and len(box) == 4
+            and NUMBERS.issuperset(map(type, box))
+            and (mask is None or (type(mask) is list and all(map(_is_plain_polygon, mask))))
+        )
+
+    def sentences(self) -> List[str]:
+        """A sentence about each kind of conversion until now."""
+        return [
+            f"{count} {kind} are not in COCO's form, such as {self._examples[kind]}. They are read."
+            for kind, count in self._counts.items()
+        ]
+
+    def _apply(self, entry: Dict, conversions: Iterable[Tuple]) -> Dict:
+        """Convert some values of an image, a category or an annotation, and count them by kind."""
         new = {}
         for key, convert, kind in conversions:
             if key not in entry:
@@ -74,15 +105,13 @@ class _Changes:
             value, converted = entry[key], convert(entry[key])
             if converted is not value:
                 new[key] = converted
-                self.counts[kind] = self.counts.get(kind, 0) + 1
-                self.examples.setdefault(kind, f"{cut(value)} for {cut(converted)}")
+                self._counts[kind] = self._counts.get(kind, 0) + 1
+                self._examples.setdefault(kind, f"{cut(value)} for {cut(converted)}")
         return {**entry, **new} if new else entry
 
-    def sentences(self) -> List[str]:
-        return [
-            f"{count} {kind} are not in COCO's form, such as {self.examples[kind]}. They are read."
-            for kind, count in self.counts.items()
-        ]
+
+def _is_plain_polygon(x: Any) -> bool:
+    return type(x) is list and len(x) >= 6 and not len(x) % 2 and NUMBERS.issuperset(map(type, x))
 
 
 class _Reference:

@@ -1,6 +1,6 @@
 """The annotations of a COCO json file that count, in training and in the evaluation."""
 
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 from . import masks
 from .coco_file import Content
@@ -9,49 +9,49 @@ from .coco_file import Content
 FACTOR, PIXELS = 2, 100
 
 
-def usable_annotations(content: Content) -> Iterator[Dict]:
-    """Copy the annotations that are trained on and evaluated, one at a time.
-
-    Polygons with fewer than three points are left out, and so are objects with no other polygons
-    and annotations of no image. "iscrowd" is 0 where it is missing.
+def usable_mask(annotation: Dict) -> Any:
+    """The segmentation of an annotation, without polygons of fewer than three points.
 
     Args:
-        content: of :func:`scnet.data.content.read_content`, without errors; see
+        annotation: in COCO's form, without errors; see
             :func:`scnet.data.validation.check_json.check_json`.
+
+    Returns:
+        an RLE or a list of polygons; None or an empty list if the annotation has no mask; False if
+        all its polygons are left out, and the object with them.
     """
-    images = {x["id"] for x in content["images"]}
-    for annotation in content.get("annotations", []):
-        segmentation = annotation.get("segmentation")
-        if isinstance(segmentation, list) and segmentation:
-            segmentation = [p for p in segmentation if masks.is_valid_polygon(p)]
-            if not segmentation:
-                continue
-        if annotation["image_id"] in images:
-            own = {"segmentation": segmentation} if "segmentation" in annotation else {}
-            yield {"iscrowd": 0, **annotation, **own}
+    mask = annotation.get("segmentation")
+    if isinstance(mask, list) and mask:
+        return [p for p in mask if masks.is_valid_polygon(p)] or False
+    return mask
 
 
 def clean_annotations(content: Content) -> Tuple[List[Dict], List[str]]:
-    """Copy the usable annotations, with what COCO's evaluation needs of each.
+    """Copy the annotations that are usable and of an image, with what COCO's evaluation needs.
 
     - "id" is 1, 2, ...: pycocotools takes a match with the object 0 for none.
     - "area" is that of the json if it is a number above 0 that fits the mask, else the number of
       pixels of the mask. Without a mask the box takes its place, but the area may be smaller.
 
     Args:
-        content: see :func:`usable_annotations`.
+        content: of :func:`scnet.data.content.read_content`, without errors.
 
     Returns:
         the annotations, and a sentence about each kind of change.
     """
     images = {x["id"]: x for x in content["images"]}
-    cleaned = list(usable_annotations(content))
+    annotations = content.get("annotations", [])
+    cleaned = [
+        {"iscrowd": 0, **x, **({"segmentation": mask} if "segmentation" in x else {})}
+        for x in annotations
+        if x["image_id"] in images and (mask := usable_mask(x)) is not False
+    ]
     measured = 0
     for k, clean in enumerate(cleaned):
         area = _area(clean, images[clean["image_id"]])
         measured += area is not clean.get("area")
         clean.update(id=k + 1, area=area)
-    left_out = len(content.get("annotations", [])) - len(cleaned)
+    left_out = len(annotations) - len(cleaned)
     notes = []
     if measured:
         notes.append(

@@ -4,8 +4,10 @@ import io
 import os
 import pickle
 import tempfile
-from typing import IO, Any, Callable, Dict, List, Optional, Tuple, TypeVar
+from contextlib import contextmanager
+from typing import IO, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, TypeVar
 
+import numpy as np
 import torch
 from detectron2.utils import comm
 
@@ -71,8 +73,18 @@ class PackedList:
         """
         self._content, self._ends = content, ends
 
+    @classmethod
+    def of(cls, items: Iterable[Dict]) -> "PackedList":
+        """Pack items, one at a time."""
+        memory = io.BytesIO()
+        ends = _pack(items, memory)
+        return cls(torch.from_numpy(np.frombuffer(memory.getbuffer(), np.uint8)), ends)
+
     def __len__(self) -> int:
         return len(self._ends)
+
+    def __iter__(self) -> Iterator[Dict]:
+        return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, index: int) -> Dict:
         end = int(self._ends[index])
@@ -80,7 +92,7 @@ class PackedList:
         return pickle.loads(self._content[start:end].numpy().data)
 
 
-def packed_once_per_machine(read: Callable[[], Tuple[List[Dict], T]]) -> Tuple[PackedList, T]:
+def packed_once_per_machine(read: Callable[[], Iterable[Dict]]) -> PackedList:
     """Read a list in the first process of this machine, for all of them.
 
     The others map a temporary file, so that the list is in memory once. Shared memory would be
@@ -88,55 +100,67 @@ def packed_once_per_machine(read: Callable[[], Tuple[List[Dict], T]]) -> Tuple[P
     returns, so that it goes with the processes.
 
     Args:
-        read: returns the list, which is not empty and becomes so, and something small; both can be
-            pickled.
-
-    Returns:
-        the list, and what came with it.
+        read: makes the items, at least one; each can be pickled.
 
     Raises:
         OSError: there is no room in the folder for temporary files.
         Exception: what ``read`` raises.
     """
     if comm.get_local_size() == 1:
-        items, extra = read()
-        memory = io.BytesIO()
-        ends = _pack(items, memory)
-        return PackedList(torch.frombuffer(memory.getbuffer(), dtype=torch.uint8), ends), extra
+        return PackedList.of(read())
 
-    def write() -> Tuple[str, torch.Tensor, Any]:
-        items, extra = read()
+    def write() -> Tuple[str, torch.Tensor]:
+        items = iter(read())
         with tempfile.NamedTemporaryFile(prefix="scnet_", delete=False) as f:
             try:
                 ends = _pack(items, f)
                 f.flush()
-            except BaseException as error:
+            except BaseException:
                 os.unlink(f.name)
-                if not isinstance(error, OSError):
-                    raise
-                raise OSError(
-                    f"The data sets cannot be written to '{tempfile.gettempdir()}', where the "
-                    f"processes of this machine share them: {error}. Set TMPDIR to a folder with "
-                    "more room."
-                ) from error
-        return f.name, ends, extra
+                raise
+        return f.name, ends
 
-    path, ends, extra = once_per_machine(write)
+    path, ends = once_per_machine(write)
     content = torch.from_file(path, shared=False, size=int(ends[-1]), dtype=torch.uint8)
     once_per_machine(lambda: None)  # all have mapped it
     if comm.get_local_rank() == 0:
         os.unlink(path)
-    return PackedList(content, ends), extra
+    return PackedList(content, ends)
 
 
-def _pack(items: List[Dict], file: IO[bytes]) -> torch.Tensor:
-    """Write items, and take them off the list, so that memory has them once.
+def taken(items: List[T]) -> Iterator[T]:
+    """Take the items off a list, so that memory need not have them once they have been used."""
+    items.reverse()
+    while items:
+        yield items.pop()
+
+
+def _pack(items: Iterable[Dict], file: IO[bytes]) -> torch.Tensor:
+    """Write items. If they are made one at a time, memory has one at a time.
 
     Returns:
         (N,) int64, where each ends in the file.
+
+    Raises:
+        OSError: there is no room for them.
     """
-    items.reverse()
     sizes = []
-    while items:
-        sizes.append(file.write(pickle.dumps(items.pop(), protocol=-1)))
+    for item in items:
+        packed = pickle.dumps(item, protocol=-1)
+        with _named_if_full():
+            sizes.append(file.write(packed))
+    with _named_if_full():
+        file.flush()
     return torch.tensor(sizes, dtype=torch.int64).cumsum(0)
+
+
+@contextmanager
+def _named_if_full() -> Iterator[None]:
+    """Within it, an error of the folder for temporary files names it."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"The data sets cannot be written to '{tempfile.gettempdir()}', where the processes of "
+            f"this machine share them: {error}. Set TMPDIR to a folder with more room."
+        ) from error

@@ -27,7 +27,8 @@ from ..seeding import SAMPLE, seed_for
 from .broken_images import UNUSABLE, BrokenImageError, most_to_skip, skips_broken_images
 from .copy_paste import CopyPaste
 from .datasets.loading import load_once_per_machine
-from .once_per_machine import PackedList
+from .once_per_machine import PackedList, once_per_machine
+from .training_records import training_records
 from .workers import outlive_signals
 
 
@@ -64,18 +65,17 @@ class TrainLoader:
         self.broken: Dict[str, str] = {}
         self.skips = skips_broken_images(cfg)
         self.copy_paste = CopyPaste(cfg)
-        self.records, self.kinds = load_once_per_machine(cfg.DATASETS.TRAIN, self._read)
+        grouping = cfg.DATALOADER.ASPECT_RATIO_GROUPING
+        kinds: List[Hashable] = []  # images of one kind may share a batch
 
-    def _read(self) -> Tuple[List[Dict], List[Hashable]]:
-        """Read the data sets.
+        def read() -> Iterator[Dict]:
+            empty = cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+            for record in training_records(cfg.DATASETS.TRAIN, filter_empty=empty):
+                kinds.append(grouping and record["width"] > record["height"])
+                yield record
 
-        Returns:
-            a dict per image, and the kind of each: images of one kind may share a batch.
-        """
-        parts = build_detection_train_loader.from_config(self.cfg, mapper=self.mapper, sampler=())
-        grouping = self.cfg.DATALOADER.ASPECT_RATIO_GROUPING
-        kinds = [grouping and x["width"] > x["height"] for x in parts["dataset"]]
-        return parts["dataset"], kinds
+        self.records = load_once_per_machine(cfg.DATASETS.TRAIN, read)
+        self.kinds = once_per_machine(lambda: kinds)
 
     @property
     def most_to_skip(self) -> int:

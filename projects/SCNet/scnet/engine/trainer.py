@@ -26,6 +26,7 @@ from ..data.datasets.catalog import set_reading, thing_classes
 from ..data.datasets.class_names import check_num_classes
 from ..data.datasets.loading import load_once_per_machine
 from ..data.object_sizes import notes_on_sizes
+from ..data.once_per_machine import taken
 from ..data.train_loader import TrainLoader
 from ..data.workers import outlive_signals
 from ..device_name import device_name
@@ -326,9 +327,9 @@ class Trainer(DefaultTrainer):
 
         def read():
             parts = build_detection_test_loader.from_config(cfg, dataset_name, mapper=mapper)
-            return parts["dataset"], None
+            return taken(parts["dataset"])
 
-        records, _ = load_once_per_machine([dataset_name], read)
+        records = load_once_per_machine([dataset_name], read)
         loader = build_detection_test_loader(
             records, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
         )

@@ -84,7 +84,7 @@ def thing_classes(name: str) -> List[str]:
 
     Raises:
         KeyError: no data set is registered under the name.
-        FileNotFoundError, ValueError: see :func:`scnet.data.datasets.loading.load`.
+        FileNotFoundError, ValueError: see :func:`scnet.data.datasets.loading.CocoDataset.stream`.
     """
     names = MetadataCatalog.get(name).get("thing_classes")
     if names is None:

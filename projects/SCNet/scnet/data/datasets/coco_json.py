@@ -6,9 +6,9 @@ from typing import Dict, Optional
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from ..content import AS_IT_IS
-from .loading import load
+from .loading import CocoDataset
 
-# Arguments of load, and keys of Detectron2's metadata.
+# Arguments of CocoDataset, and keys of Detectron2's metadata.
 FILES = ("json_file", "image_root", "sem_seg_root", "panoptic_json", "panoptic_root")
 
 
@@ -75,7 +75,7 @@ def register_lazily(
             )
         return
     metadata.set(evaluator_type="coco", reading=AS_IT_IS, **files)
-    DatasetCatalog.register(name, lambda: load(name, help_text=help_text, **files))
+    DatasetCatalog.register(name, CocoDataset(name, help_text=help_text, **files))
 
 
 def _files(**paths: Optional[str]) -> Dict[str, str]:

@@ -9,7 +9,8 @@ than a hint. Four stuff classes are textures of the ground.
 import json
 import os
 import shutil
-from typing import Dict, List, Sequence, Tuple
+from dataclasses import dataclass
+from typing import Dict, Iterator, List, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ from tqdm import tqdm
 
 from ...whole_files import whole_file, write_png
 from ..content import AS_IT_IS
-from .loading import load
+from .loading import CocoDataset
 
 THING_CLASSES = ("disk", "rectangle", "triangle", "star", "ring")
 STUFF_CLASSES = ("stripes", "checkerboard", "clouds", "slope")
@@ -51,12 +52,18 @@ def register_all() -> None:
             reading=AS_IT_IS,
             **files,
         )
+        DatasetCatalog.register(name, _Shapes(name, root=root, **files))
 
-        def load_split(name=name, root=root, files=files):
-            generate(root)
-            return load(name, **files)
 
-        DatasetCatalog.register(name, load_split)
+@dataclass(frozen=True)
+class _Shapes(CocoDataset):
+    """Loads the images in the folder ``root``, which are generated first."""
+
+    root: str = ""
+
+    def stream(self) -> Iterator[Dict]:
+        generate(self.root)
+        return super().stream()
 
 
 def generate(root: str, num_images: Dict[str, int] = NUM_IMAGES) -> None:

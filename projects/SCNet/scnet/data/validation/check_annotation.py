@@ -14,7 +14,9 @@ class AnnotationCheck:
     """Adds what is wrong with annotations to a report.
 
     Attributes:
+        json_file, classes, images, report: see :meth:`__init__`.
         reach: how far the boxes go to the right or down, in pixels; from all annotations so far.
+        ids: of all annotations so far.
     """
 
     def __init__(
@@ -30,8 +32,9 @@ class AnnotationCheck:
         """
         self._kind = kind_of_ids(images)
         self.json_file, self.classes, self.report = json_file, classes, report
+        self.images = images
         self.reach = 0.0
-        self._ids: Set[Id] = set()
+        self.ids: Set[Id] = set()
 
     def is_usable(self, annotation: Dict, image: Optional[Dict]) -> bool:
         """Whether it can be trained on and evaluated; every mistake is reported.
@@ -59,10 +62,10 @@ class AnnotationCheck:
                 "integer or text.",
             )
             return False
-        if number in self._ids:
+        if number in self.ids:
             text = "has an id that another has"
             return self._error("two annotations with one id", annotation, text)
-        self._ids.add(number)
+        self.ids.add(number)
         if not is_id(image) or kind_of_ids([image]) != self._kind:
             text = f"has the image_id {cut(image)}; it must be the {self._kind} 'id' of an image"
             return self._error("annotation without image_id", annotation, text)

@@ -1,7 +1,7 @@
 """All checks of the data sets of a config: a report, and a contact sheet per set."""
 
 import os
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, List, Optional, Sequence, Tuple
 
 import cv2
 import numpy as np
@@ -17,6 +17,8 @@ from ..datasets.catalog import current_classes, summarize
 from ..datasets.loading import load_usable
 from ..image import read_image
 from ..mapper import SCNetDatasetMapper
+from ..object_sizes import notes_on_sizes
+from ..once_per_machine import PackedList
 from ..own_data import register_datasets
 from .check_image_files import check_image_files
 from .check_sets import check_sets
@@ -81,14 +83,17 @@ def check_datasets(
         lines += ["", tabulate(rows, head, tablefmt="github", disable_numparse=[0])]
     lines.append("")
 
-    sheets: Dict[str, List[Dict]] = {}
+    sheets: Dict[str, Tuple[PackedList, List[int]]] = {}
     seen: Dict[bytes, str] = {}
     for name in sets:
         records = load_usable(name, report)
         mapper = SCNetDatasetMapper(cfg, name in cfg.DATASETS.TRAIN)
+        if name in cfg.DATASETS.TRAIN:
+            for note in notes_on_sizes(cfg, records, mapper.augmentations):
+                report.note("sizes of objects", note)
         checked = check_image_files(records, mapper, report, seen)
         bar = tqdm(checked, f"Reading {name}", len(records), unit="image")
-        sheets[name] = [record for record, drawable in bar if drawable]
+        sheets[name] = records, [k for k, (_, drawable) in enumerate(bar) if drawable]
     for title, messages in (("Errors", report.errors), ("Notes", report.notes)):
         lines += [f"## {title}: {sum(map(len, messages.values()))}", ""]
         lines += [f"- {message}" for message in shorten(messages)] + [""]
@@ -98,8 +103,9 @@ def check_datasets(
         os.makedirs(folder, exist_ok=True)
         with whole_file(os.path.join(folder, "report.md")) as f:
             f.write("\n".join(lines) + "\n")
-        for name, records in sheets.items():
-            chosen = choose(records, report, pictures)
+        for name, (records, drawable) in sheets.items():
+            paths = [records[k]["file_name"] for k in drawable]
+            chosen = [records[drawable[k]] for k in choose(paths, report, pictures)]
             if chosen:
                 file_name = f"{name.replace('/', '_')}.png"
                 sheet = contact_sheet(chosen, names[name], cfg.INPUT.MAX_PIXELS)
@@ -130,11 +136,13 @@ def contact_sheet(records: List[Dict], names: List[str], max_pixels: int) -> np.
     return np.concatenate(rows)
 
 
-def choose(records: List[Dict], report: Report, count: int) -> List[Dict]:
-    """Images for the contact sheet: those that a note is about first, then some of the others."""
-    noted: List[Dict] = []
-    others: List[Dict] = []
-    for record in records:
-        (noted if record["file_name"] in report.noted_images else others).append(record)
+def choose(paths: List[str], report: Report, count: int) -> List[int]:
+    """Images for the contact sheet: those that a note is about first, then some of the others.
+
+    Returns:
+        their places among the paths.
+    """
+    noted = [k for k, path in enumerate(paths) if path in report.noted_images]
+    others = [k for k, path in enumerate(paths) if path not in report.noted_images]
     step = max(1, len(others) // max(1, count - len(noted)))
     return (noted + others[::step])[:count]

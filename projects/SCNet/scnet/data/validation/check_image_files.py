@@ -1,7 +1,7 @@
 """Opening the images, masks and semantic maps of a data set, as training will, to check them."""
 
 import hashlib
-from typing import Dict, Iterator, List, Tuple
+from typing import Dict, Iterable, Iterator, Tuple
 
 from detectron2.data import detection_utils as utils
 from detectron2.structures import Boxes, BoxMode, pairwise_iou
@@ -18,7 +18,7 @@ MIN_AGREEMENT = 0.5  # IoU of an object's box with the box around its mask
 
 
 def check_image_files(
-    records: List[Dict], mapper: SCNetDatasetMapper, report: Report, seen: Dict[bytes, str]
+    records: Iterable[Dict], mapper: SCNetDatasetMapper, report: Report, seen: Dict[bytes, str]
 ) -> Iterator[Tuple[Dict, bool]]:
     """Open every image, and report what is wrong with it.
 

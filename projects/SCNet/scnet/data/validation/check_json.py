@@ -2,20 +2,21 @@
 
 import os
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Dict, List, NamedTuple, Set
 
 from tqdm import tqdm
 
-from ..coco_file import Content, Id, kind_of_ids
+from ..coco_file import Entry, Id, kind_of_ids
 from ..collector import paused_collector
-from ..content import AS_IT_IS, Reading, read_content
+from ..content import AS_IT_IS, OpenContent, Reading
 from .check_annotation import LEFT_OUT, AnnotationCheck, find
 from .check_categories import check_categories, root_classes
 from .check_image_entries import ImageEntryCheck
 from .report import Report
+from .suspects import find_suspects
 
 MIN_CROWDS = 5  # of a class: with fewer it may be chance that most of its objects are crowds
 
@@ -81,7 +82,7 @@ def check_json(json_file: str, image_root: str, reading: Reading = AS_IT_IS) -> 
         reading: how the file is read.
 
     Raises:
-        ValueError: see :func:`read_content`; everything else is in the summary's report.
+        ValueError: see :class:`OpenContent`; everything else is in the summary's report.
         FileNotFoundError: the file or the folder does not exist.
     """
     for path in (json_file, image_root):
@@ -94,11 +95,24 @@ def check_json(json_file: str, image_root: str, reading: Reading = AS_IT_IS) -> 
     return _check(_state(json_file, image_root, reading))
 
 
-def usable_part(json_file: str, image_root: str, reading: Reading = AS_IT_IS) -> Content:
+class Usable(NamedTuple):
+    """The categories, images and annotations of a file that can be used.
+
+    Attributes:
+        categories, images: the entries.
+        annotations: by the ids of their images, for :func:`scnet.data.coco_file.decode`.
+    """
+
+    categories: List[Dict]
+    images: List[Dict]
+    annotations: Dict[Id, List[Entry]]
+
+
+def usable_part(json_file: str, image_root: str, reading: Reading = AS_IT_IS) -> Usable:
     """Read a json file without the categories, images and annotations that have errors.
 
-    The file is read only if it was not when it was checked, or has changed since. The content is
-    that of the caller, who may change it: the next call reads the file again.
+    The file is read only if it was not when it was checked, or has changed since. What is returned
+    is the caller's, who may change it: the next call reads the file again.
 
     Arguments and errors as for :func:`check_json`.
     """
@@ -106,8 +120,8 @@ def usable_part(json_file: str, image_root: str, reading: Reading = AS_IT_IS) ->
     return _kept.pop(state, None) or _Checker(*state[:3]).usable
 
 
-def content_without_errors(json_file: str, image_root: str, reading: Reading = AS_IT_IS) -> Content:
-    """Read a json file that must not have errors; the content is as of :func:`usable_part`.
+def content_without_errors(json_file: str, image_root: str, reading: Reading = AS_IT_IS) -> Usable:
+    """Read a json file that must not have errors; what is returned is as of :func:`usable_part`.
 
     If it was checked before and has not changed since, it is not checked again: images that have
     gone in the meantime are for who opens them to find.
@@ -119,7 +133,17 @@ def content_without_errors(json_file: str, image_root: str, reading: Reading = A
     """
     check_json(json_file, image_root, reading).report.raise_errors()
     state = _state(json_file, image_root, reading)
-    return _kept.pop(state, None) or read_content(json_file, image_root, reading)[0]
+    return _kept.pop(state, None) or _all_of(OpenContent(json_file, image_root, reading))
+
+
+@paused_collector()
+def _all_of(content: OpenContent) -> Usable:
+    """Take all of a file that has no errors."""
+    usable = Usable(content.categories, content.images, defaultdict(list))
+    for run in content.runs():
+        for annotation, entry in zip(run.annotations, run.entries):
+            usable.annotations[annotation["image_id"]].append(entry)
+    return usable
 
 
 class _State(NamedTuple):
@@ -138,12 +162,12 @@ def _state(json_file: str, image_root: str, reading: Reading) -> _State:
 
 
 # What was checked and is still to be loaded.
-_kept: Dict[_State, Content] = {}
+_kept: Dict[_State, Usable] = {}
 
 
 @lru_cache(maxsize=8)
 def _check(state: _State) -> CocoSummary:
-    """Check a file, and keep its content instead of that of former states."""
+    """Check a file, and keep what is usable instead of that of former states."""
     for former in [x for x in _kept if x[:2] == state[:2]]:
         del _kept[former]
     checker = _Checker(*state[:3])
@@ -165,23 +189,27 @@ class _Checker:
         self.summary = CocoSummary(json_file)
         self.report = self.summary.report
         self.image_of: Dict[Id, Dict] = {}
+        self.with_objects: Set[Id] = set()  # ids of images
         size = os.path.getsize(json_file)
         if size > LARGE:
             tqdm.write(f"Reading '{json_file}' ({size / 1e6:.0f} MB).", file=sys.stderr)
-        content, notes = read_content(json_file, image_root, reading)
-        for note in notes:
-            self.report.note("read in another form", f"'{json_file}': {note}")
-        self.usable: Content = {key: [] for key in content}
-        self.categories(content["categories"])
-        self.images(content["images"])
-        if "annotations" in content:
-            self.annotations(content["annotations"])
+        content = OpenContent(json_file, image_root, reading)
+        self.usable = Usable([], [], defaultdict(list))
+        self.categories(content.categories)
+        self.images(content.images)
+        if content.size is not None:
+            self.annotations(content, content.size)
             if reading.crowds_are_objects is None:
                 self.crowds()
+        notes = [f"'{json_file}': {note}" for note in content.notes()]
+        if notes:  # they come first, but are known only now
+            self.report.notes = defaultdict(
+                list, {"read in another form": notes, **self.report.notes}
+            )
 
     def categories(self, categories: List[Dict]) -> None:
-        self.usable["categories"] = check_categories(categories, self.json_file, self.report)
-        self.summary.classes = {c["id"]: c["name"] for c in self.usable["categories"]}
+        self.usable.categories.extend(check_categories(categories, self.json_file, self.report))
+        self.summary.classes = {c["id"]: c["name"] for c in self.usable.categories}
 
     def images(self, images: List[Dict]) -> None:
         if not images:
@@ -209,45 +237,38 @@ class _Checker:
                 self.report.note("image named twice", f"'{self.json_file}' names '{name}' twice.")
             self.summary.files.add(path)
             if check.exists(image):
-                self.usable["images"].append(image)
+                self.usable.images.append(image)
         self.summary.num_images = self.summary.num_empty_images = len(self.image_of)
 
-    def annotations(self, annotations: List[Dict]) -> None:
+    def annotations(self, content: OpenContent, size: int) -> None:
         summary = self.summary
-        with_objects: Set[Id] = set()
         check = AnnotationCheck(self.json_file, summary.classes, self.image_of, self.report)
         shown = f"Checking '{os.path.basename(self.json_file)}'"
-        for annotation in tqdm(annotations, shown, unit="annotation", delay=SILENT):
-            image = find(self.image_of, annotation.get("image_id"))
-            if not check.is_usable(annotation, image):
-                continue
-            if image is None:
-                self.report.note(
-                    "annotation of no image",
-                    f"'{self.json_file}', annotation {annotation['id']}: there is no image with "
-                    f"the id {annotation['image_id']}. {LEFT_OUT}",
-                )
-                continue
-            self.usable["annotations"].append(annotation)
-            name = summary.classes[annotation["category_id"]]
-            if annotation.get("iscrowd", 0):
-                summary.crowds[name] += 1
-                continue
-            if not check.is_left_out(annotation, image):
-                with_objects.add(image["id"])
-            summary.objects[name] += 1
-            summary.per_image[image["id"]] += 1
-            if annotation.get("segmentation"):
-                summary.num_masks += 1
-                summary.num_rle += isinstance(annotation["segmentation"], dict)
-        summary.num_empty_images = len(self.image_of) - len(with_objects)
+        with tqdm(total=size, desc=shown, unit="annotation", delay=SILENT) as bar:
+            for run in content.runs():
+                suspects = find_suspects(run, check)
+                for annotation, entry, suspect in zip(run.annotations, run.entries, suspects):
+                    image = find(self.image_of, annotation.get("image_id"))
+                    if suspect and not check.is_usable(annotation, image):
+                        continue
+                    if image is None:
+                        self.report.note(
+                            "annotation of no image",
+                            f"'{self.json_file}', annotation {annotation['id']}: there is no image "
+                            f"with the id {annotation['image_id']}. {LEFT_OUT}",
+                        )
+                        continue
+                    self.usable.annotations[image["id"]].append(entry)
+                    self.count(annotation, suspect and check.is_left_out(annotation, image))
+                bar.update(len(run.annotations))
+        summary.num_empty_images = len(self.image_of) - len(self.with_objects)
         if summary.objects and check.reach <= 1 < max(map(_side, self.image_of.values())):
             self.report.error(
                 "boxes within one pixel",
                 f"'{self.json_file}': all boxes lie within the first pixel of their image. A bbox "
                 "is in pixels, not in parts of the image's width and height.",
             )
-        roots = root_classes(self.usable["categories"]) - summary.crowds.keys()
+        roots = root_classes(self.usable.categories) - summary.crowds.keys()
         for name in (x for x in summary.classes.values() if x not in summary.objects):
             text = f"'{self.json_file}': no object has the class '{name}'."
             if name in roots:
@@ -256,6 +277,22 @@ class _Checker:
                     f"it out with DATASETS.CLASSES_LEFT_OUT \"('{name}',)\"."
                 )
             self.report.note("class without objects", text)
+
+    def count(self, annotation: Dict, left_out: bool) -> None:
+        """Count an annotation that has no errors, and that Detectron2 may leave out."""
+        summary, number = self.summary, annotation["image_id"]
+        name = summary.classes[annotation["category_id"]]
+        if annotation.get("iscrowd", 0):
+            summary.crowds[name] += 1
+            return
+        if not left_out:
+            self.with_objects.add(number)
+        summary.objects[name] += 1
+        summary.per_image[number] += 1
+        mask = annotation.get("segmentation")
+        if mask:
+            summary.num_masks += 1
+            summary.num_rle += isinstance(mask, dict)
 
     def crowds(self) -> None:
         """Report crowds that must be objects, as CVAT writes masks that were painted."""

@@ -76,7 +76,7 @@ class SCNetCOCOEvaluator(COCOEvaluator):
         # The detections of all processes are evaluated in the first one.
         if self._do_evaluation and (comm.is_main_process() or not self._distributed):
             reading = self._metadata.get("reading", AS_IT_IS)
-            content, notes = read_content(self._metadata.json_file, reading=reading)
+            content, notes = read_content(self._metadata.json_file, reading)
             self._coco_api = GroundTruth(content)
             for note in notes + self._coco_api.notes:
                 logger.warning(note)
