@@ -1,12 +1,16 @@
 """The sizes of the objects as a model sees them in training and in tests, and its anchors."""
 
-from typing import Dict, List, NamedTuple, Sequence
+from typing import Dict, List, NamedTuple, Sequence, Union
 
 import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import build_augmentation
 from detectron2.structures import BoxMode
+
+from .once_per_machine import PackedList
+
+Records = Union[Sequence[Dict], PackedList]
 
 IMAGES = 50  # that are looked at, of a data set
 TOO_FAR = 1.5  # between sizes in training and test, or objects and anchors
@@ -25,7 +29,7 @@ class Sizes(NamedTuple):
     left: np.ndarray
 
 
-def measure(records: Sequence[Dict], augmentations: T.AugmentationList) -> Sizes:
+def measure(records: Records, augmentations: T.AugmentationList) -> Sizes:
     """Let augmentations change the boxes of the objects of some images, as they do in training.
 
     Args:
@@ -56,9 +60,7 @@ def measure(records: Sequence[Dict], augmentations: T.AugmentationList) -> Sizes
     return Sizes(np.concatenate(sizes), np.concatenate(left))
 
 
-def notes_on_sizes(
-    cfg: CfgNode, records: Sequence[Dict], augmentations: T.AugmentationList
-) -> List[str]:
+def notes_on_sizes(cfg: CfgNode, records: Records, augmentations: T.AugmentationList) -> List[str]:
     """Compare the sizes of the objects in training with those in tests and with the anchors.
 
     Args:
