@@ -7,8 +7,8 @@ from detectron2.engine import DefaultTrainer
 from scnet import get_cfg, get_config_file
 from scnet.checkpoint import SCNetCheckpointer
 from scnet.engine import Trainer, load_for_evaluation
+from scnet.engine.evaluation.evaluating_trainer import best_metric
 from scnet.engine.evaluation.results import write_results
-from scnet.engine.trainer import best_metric
 
 
 def test_published_schedule_scales_to_fewer_gpus():
