@@ -15,6 +15,7 @@ from pretend_cuda import pretend_gpu, to_gpu
 from scnet import get_cfg, get_config_file
 from scnet.inference import benchmark
 from scnet.modeling import compiled_regions
+from scnet.tf32 import set_tf32_alike
 
 SCRIPT = "projects/SCNet/tools/benchmark.py"
 CONFIG = "projects/SCNet/configs/quickstart.yaml"
@@ -189,14 +190,15 @@ def test_on_a_gpu_memory_is_counted_in_this_process(cfgs, make_model, monkeypatc
 
 @pytest.mark.parametrize("allowed, word", [(True, "yes"), (False, "no")])
 def test_matrix_products_use_tf32_where_convolutions_do(allowed, word):
-    before = torch.get_float32_matmul_precision()
+    products = torch.backends.cuda.matmul
+    before = products.allow_tf32
     try:
-        torch.set_float32_matmul_precision("highest" if allowed else "high")
+        products.allow_tf32 = not allowed
         with torch.backends.cudnn.flags(allow_tf32=allowed):
-            in_force = benchmark.use_tf32_alike()
-        assert (torch.get_float32_matmul_precision() == "high") == allowed
+            in_force = set_tf32_alike()
+        assert products.allow_tf32 == allowed
     finally:
-        torch.set_float32_matmul_precision(before)
+        products.allow_tf32 = before
     assert in_force.startswith(f"convolutions {word}, matrix products {word}")
 
 

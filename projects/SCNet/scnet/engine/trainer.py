@@ -28,6 +28,7 @@ from ..modeling.class_metadata import make_metadata
 from ..modeling.compiled_regions import compile_regions
 from ..overwrite import refuse_links
 from ..seeding import BUILD, seed_for
+from ..tf32 import set_tf32
 from .disk_space import check_room
 from .evaluation.evaluating_trainer import EvaluatingTrainer, best_metric
 from .full_disk import PatientWriter
@@ -40,7 +41,7 @@ from .hooks.training_pictures import TrainingPictures
 from .json_lines import drop_half_line
 from .optimizer import build_optimizer
 from .output_dir import CONFIG, WRITTEN_BY_NAME, make_folder, refuse_to_overwrite
-from .precision import mixed_precision_type, set_tf32
+from .precision import mixed_precision_type
 from .provenance import save_record
 from .resume import name_parameters
 from .run_lock import lock_run, unlock_run

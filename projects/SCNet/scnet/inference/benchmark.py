@@ -31,6 +31,7 @@ from ..device_name import device_name
 from ..modeling.compiled_regions import compile_regions, is_compiled
 from ..modeling.context_pooler import ContextPooler
 from ..peak_memory import peak_memory as process_memory
+from ..tf32 import set_tf32_alike
 from ..whole_files import whole_file
 from .optimize import optimize_for_inference
 
@@ -138,7 +139,7 @@ def benchmark(settings: Settings, folder: Optional[str] = None) -> str:
         if folder and Path(folder, name).exists():
             raise FileExistsError(f"'{folder}' has {name} already. Choose another --output.")
     torch.set_num_threads(settings.threads)
-    tf32 = use_tf32_alike() if settings.device == "cuda" else "no, not on a CPU"
+    tf32 = set_tf32_alike() if settings.device == "cuda" else "no, not on a CPU"
     rows = measure(settings)
     height, width = settings.size
     description = {
@@ -164,27 +165,6 @@ def benchmark(settings: Settings, folder: Optional[str] = None) -> str:
             with whole_file(os.path.join(folder, name)) as f:
                 f.write(text + "\n")
     return report
-
-
-def use_tf32_alike() -> str:
-    """Let matrix products use TF32 where convolutions do, and say what is in force.
-
-    On GPUs that have TF32 (Ampere and later) PyTorch uses it for convolutions, but by default not
-    for matrix products. The speed of a matrix product would then be no limit for convolutions.
-    """
-    convolutions = torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("high" if convolutions else "highest")
-    return tf32_in_force()
-
-
-def tf32_in_force() -> str:
-    """Where PyTorch uses TF32, read back from it."""
-    convolutions = torch.backends.cudnn.allow_tf32
-    products = torch.get_float32_matmul_precision() != "highest"
-    return (
-        f"convolutions {'yes' if convolutions else 'no'}, matrix products "
-        f"{'yes' if products else 'no'}, on a GPU that has it"
-    )
 
 
 def make_model(file: str, weights: str, settings: Settings) -> GeneralizedRCNN:

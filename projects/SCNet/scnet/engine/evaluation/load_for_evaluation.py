@@ -7,7 +7,7 @@ from torch import nn
 from ...checkpoint import SCNetCheckpointer, load_model
 from ...data.datasets.class_names import check_class_names
 from ...inference.optimize import optimize_as_configured
-from ..precision import set_tf32
+from ...tf32 import set_tf32
 
 
 def load_for_evaluation(cfg: CfgNode, resume: bool = False) -> GeneralizedRCNN:
