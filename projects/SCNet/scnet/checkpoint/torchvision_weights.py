@@ -13,16 +13,14 @@ import torch
 import torchvision
 from torch import Tensor
 
+from ..modeling.backbone.pixel_statistics import IMAGENET
 from .converted import ConvertedWeightsHandler
 from .hashes import verify_hash
 from .reading import read_torch
 from .resnet import resnet_modules
 
-# What these weights were trained on: RGB images from 0 to 255, normalised.
-IMAGENET_PIXELS = {
-    "pixel_mean": np.array([123.675, 116.28, 103.53]),
-    "pixel_std": np.array([58.395, 57.12, 57.375]),
-}
+# What these weights were trained on, as files of Detectron2 say it.
+IMAGENET_PIXELS = {"pixel_mean": np.array(IMAGENET.mean), "pixel_std": np.array(IMAGENET.std)}
 AGAIN = "Delete it and fetch it again."
 
 
