@@ -41,7 +41,7 @@ NEED_TIMM = [name for name in SECTIONS.values() if name != "build_regnet_fpn_bac
 # Backbones that are not ResNets, made small.
 NARROW_BACKBONES = [
     *("MODEL.SWIN.EMBED_DIM", 24, "MODEL.SWIN.DEPTHS", (2, 2, 2, 2)),
-    *("MODEL.SWIN.NUM_HEADS", (1, 2, 4, 8)),
+    *("MODEL.SWIN.NUM_HEADS", (1, 2, 4, 8), "MODEL.SWIN.DROP_PATH", 0.1),
     *("MODEL.VIT.EMBED_DIM", 32, "MODEL.VIT.DEPTH", 3, "MODEL.VIT.NUM_HEADS", 2),
     *("MODEL.VIT.IMG_SIZE", 128, "MODEL.VIT.WINDOW_SIZE", 3, "MODEL.VIT.GLOBAL_BLOCKS", (1,)),
     *("MODEL.TIMM.NAME", "convnext_atto", "MODEL.BACKBONE.SQUARE_PAD", 160),
