@@ -9,14 +9,14 @@ from detectron2.utils.events import EventStorage
 from torch import nn
 
 from detecting_models import MODELS, spread_out
-from helpers import TINY, detect, shipped_models, training_step
+from helpers import NARROW_BACKBONES, TINY, detect, shipped_models, training_step
 from scnet import optimize_for_inference
 from scnet.export.tracing import tracing_adapter
 from scnet.modeling import compiled_regions
 from scnet.modeling.compiled_regions import compile_regions, is_compiled, regions
 
 NARROW = [
-    *TINY,
+    *(*TINY, *NARROW_BACKBONES),
     *("MODEL.RESNETS.DEPTH", 50, "MODEL.RESNETS.NUM_GROUPS", 1),
     *("MODEL.RESNETS.WIDTH_PER_GROUP", 8, "MODEL.RESNETS.STEM_OUT_CHANNELS", 16),
     *("MODEL.RESNETS.RES2_OUT_CHANNELS", 32, "MODEL.SCNET.GLOBAL_CONTEXT.LOSS_WEIGHT", 3.0),
@@ -156,6 +156,18 @@ def test_names_stay_and_copies_are_not_compiled(tiny_cfg, make_model, caplog):
     assert not is_compiled(copy.deepcopy(model))
     with pytest.raises(ValueError, match="A compiled model cannot be exported. Give a copy"):
         tracing_adapter(model)
+
+
+def test_transformers_are_left_out(caplog):
+    """Their windows would take hours to compile for images of any size."""
+    swin = next((cfg for name, cfg in SHIPPED.items() if "Swin" in name), None)
+    if swin is None:
+        pytest.skip("needs timm, which is not installed")
+    model = build_model(swin)
+    with caplog.at_level("INFO"):
+        compile_regions(model)
+    assert not is_compiled(model.backbone) and is_compiled(model.semantic_head)
+    assert "The backbone is a transformer, and left out." in caplog.text
 
 
 def test_where_it_does_not_work_one_sentence_says_so(tiny_cfg, make_model, monkeypatch):

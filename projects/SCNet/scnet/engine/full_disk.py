@@ -78,6 +78,7 @@ def let_log_files_pause() -> None:
 def _drop_the_rest(stream: IO) -> None:
     """Drop what still cannot be written, which closing the file would try again."""
     try:
-        stream.flush()
+        if not stream.closed:
+            stream.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

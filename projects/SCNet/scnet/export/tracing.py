@@ -7,14 +7,13 @@ from typing import List, Tuple
 
 import torch
 from detectron2.export import TracingAdapter
-from detectron2.modeling import MViT, SwinTransformer, ViT
+from detectron2.modeling import SwinTransformer
 from torch import Tensor
 
+from ..modeling.backbone.transformers import TRANSFORMERS
 from ..modeling.compiled_regions import is_compiled
 from ..modeling.meta_arch import SCNet
 from .pasting import paste
-
-TRANSFORMERS = (MViT, SwinTransformer, ViT)
 
 
 def tracing_adapter(model: SCNet) -> TracingAdapter:

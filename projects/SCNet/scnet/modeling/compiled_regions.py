@@ -10,6 +10,7 @@ from typing import Dict
 import torch
 from torch import nn
 
+from .backbone.transformers import has_transformer
 from .meta_arch import SCNet
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,8 @@ def compile_regions(model: nn.Module) -> None:
         # Without fullgraph a graph break would make it slow, and nobody would know.
         region.compile(backend=BACKEND, fullgraph=True, dynamic=True)
     names = [name for name, region in regions(model).items() if is_compiled(region)]
-    logger.info(f"torch.compile ({BACKEND}): {', '.join(names)}.")
+    left_out = "" if "backbone" in names else " The backbone is a transformer, and left out."
+    logger.info(f"torch.compile ({BACKEND}): {', '.join(names)}.{left_out}")
 
 
 def is_compiled(model: nn.Module) -> bool:
@@ -56,8 +58,9 @@ def is_compiled(model: nn.Module) -> bool:
 
 def regions(model: SCNet) -> Dict[str, nn.Module]:
     """The parts of a model that are compiled, by name; each is one graph when it is called."""
+    # For sizes that vary, PyTorch simplifies the arithmetic of windows for hours (2.14.1).
     found = {
-        "backbone": model.backbone,
+        "backbone": None if has_transformer(model.backbone) else model.backbone,
         "semantic_head": model.semantic_head,
         "global_context_head": model.global_context_head,
         "proposal_generator.rpn_head": getattr(model.proposal_generator, "rpn_head", None),
