@@ -9,7 +9,7 @@ from detectron2.utils.events import EventStorage, JSONWriter
 from detectron2.utils.logger import setup_logger
 
 from helpers import room_for
-from scnet.engine.full_disk import PatientWriter, let_log_files_pause
+from scnet.engine.full_disk import LOGGERS, PatientWriter, let_log_files_pause
 
 
 def warnings(caplog):
@@ -44,24 +44,22 @@ def test_other_errors_of_writers_are_raised(tmp_path):
         writer.write()
 
 
-def test_a_log_pauses(tmp_path, capfd):
-    setup_logger(str(tmp_path), name="scnet", configure_stdout=False)
-    setup_logger(str(tmp_path), name="fvcore", configure_stdout=False)
+def test_a_log_pauses(tmp_path, monkeypatch):
+    for name in LOGGERS:  # without the logs of other tests
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
+    loggers = [logging.getLogger(name) for name in LOGGERS[:2]]
+    for logger in loggers:
+        setup_logger(str(tmp_path), name=logger.name, configure_stdout=False)
     let_log_files_pause()
-    loggers = [logging.getLogger(name) for name in ("scnet", "fvcore")]
     path = tmp_path / "log.txt"
-    try:
-        loggers[0].info("one")
-        printed = []
-        with room_for(path.stat().st_size + 5):
-            sys.stderr.write = printed.append
-            for logger in loggers:
-                logger.info("two")
-                logger.info("three")
-        loggers[0].info("four")
-    finally:
+    loggers[0].info("one")
+    printed = []
+    with room_for(path.stat().st_size + 5):
+        sys.stderr.write = printed.append
         for logger in loggers:
-            logger.handlers.pop()
+            logger.info("two")
+            logger.info("three")
+    loggers[0].info("four")
     words = [line.split()[-1] for line in path.read_text().splitlines()]
     assert words == ["one", "two", "three", "two", "three", "four"]
     said = "".join(printed)
