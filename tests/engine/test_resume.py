@@ -66,6 +66,19 @@ def test_killed_at_random_moments(environment, run, tmp_path):
         assert_equal(load(folder), load(tmp_path / "whole"))
 
 
+def assert_exact_from_the_third_step(make_trainer, tmp_path, opts):
+    """A run of four steps, which goes on from the checkpoint of its third, ends as before."""
+    whole = make_trainer(*opts)
+    whole.train()
+    final = load(tmp_path / "run")
+    (tmp_path / "run/last_checkpoint").write_text("model_0000002.pth")
+    (tmp_path / "run/model_final.pth").unlink()
+    again = make_trainer(*opts, resume=True)
+    again.train()
+    assert again.losses == {3: whole.losses[3]}
+    assert_equal(load(tmp_path / "run"), final)
+
+
 RECIPE = [  # docs/recipes.md
     *("INPUT.LARGE_SCALE_JITTER.ENABLED", True, "INPUT.LARGE_SCALE_JITTER.SIZE", 96),
     *("INPUT.COLOR_JITTER", 0.2, "INPUT.COPY_PASTE", 0.5, "SOLVER.OPTIMIZER", "AdamW"),
@@ -79,15 +92,7 @@ RECIPE = [  # docs/recipes.md
 def test_a_checkpoint_is_enough(make_trainer, tmp_path, more):
     """Also for the seed, if none was given; and at a step that is no multiple of anything."""
     opts = ["SEED", -1, "SOLVER.CHECKPOINT_PERIOD", 3, *more]
-    whole = make_trainer(*opts)
-    whole.train()
-    final = load(tmp_path / "run")
-    (tmp_path / "run/last_checkpoint").write_text("model_0000002.pth")
-    (tmp_path / "run/model_final.pth").unlink()
-    again = make_trainer(*opts, resume=True)
-    again.train()
-    assert again.losses == {3: whole.losses[3]}
-    assert_equal(load(tmp_path / "run"), final)
+    assert_exact_from_the_third_step(make_trainer, tmp_path, opts)
 
 
 @pytest.mark.parametrize("name", ["swin", "vit", "convnext"])
@@ -97,15 +102,7 @@ def test_other_backbones_go_on_exactly(make_trainer, tmp_path, name):
     keys = of_timm("test_convnext", DROP_PATH=0.5) if name == "convnext" else BACKBONES[name]
     opts = [*backbone_opts(keys, BACKBONE__FREEZE_AT=0), "SOLVER.LAYER_DECAY", 0.8]
     opts += ["SOLVER.CHECKPOINT_PERIOD", 3, "SOLVER.CHANNELS_LAST", True]
-    whole = make_trainer(*opts)
-    whole.train()
-    final = load(tmp_path / "run")
-    (tmp_path / "run/last_checkpoint").write_text("model_0000002.pth")
-    (tmp_path / "run/model_final.pth").unlink()
-    again = make_trainer(*opts, resume=True)
-    again.train()
-    assert again.losses == {3: whole.losses[3]}
-    assert_equal(load(tmp_path / "run"), final)
+    assert_exact_from_the_third_step(make_trainer, tmp_path, opts)
 
 
 def test_killed_before_the_final_checkpoint(make_trainer, tmp_path):
