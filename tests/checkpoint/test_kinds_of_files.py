@@ -190,7 +190,7 @@ def test_without_safetensors(cfg, tmp_path, monkeypatch):
     (tmp_path / "weights.safetensors").write_bytes(b"")
     monkeypatch.setitem(sys.modules, "safetensors", None)
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
-    with pytest.raises(ModuleNotFoundError, match="needs the package safetensors. Install it: "):
+    with pytest.raises(ValueError, match="needs the package safetensors. Install it: "):
         SCNetCheckpointer(build_model(cfg)).load(str(tmp_path / "weights.safetensors"))
 
 

@@ -83,13 +83,12 @@ def read_safetensors(path: str) -> Dict[str, torch.Tensor]:
     """Read a file of safetensors.
 
     Raises:
-        ModuleNotFoundError: the package safetensors is missing.
-        ValueError: the file is damaged.
+        ValueError: the file is damaged, or the package safetensors is missing.
     """
     try:
         import safetensors.torch
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
+        raise ValueError(
             f"'{path}' needs the package safetensors. Install it: pip install safetensors"
         ) from error
     with PathManager.open(path, "rb") as f:
