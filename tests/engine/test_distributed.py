@@ -59,12 +59,14 @@ def test_one_process_reads_the_data(run, coco_set, tmp_path):
     assert not list((tmp_path / "temporary").glob("scnet_*"))
 
 
+SCHEDULE = ["SOLVER.MAX_ITER", 4, "SOLVER.STEPS", "()", "SOLVER.CHECKPOINT_PERIOD", 2]
+
+
 @pytest.fixture(scope="module")
 def trained(environment, tmp_path_factory, run):
-    """Two processes, two iterations; evaluated by both."""
+    """Two processes, four iterations; evaluated by both."""
     output = tmp_path_factory.mktemp("distributed") / "output"
-    opts = ["SOLVER.MAX_ITER", 2, "SOLVER.STEPS", "()"]
-    result = run("train_net.py", *command(output, *opts, flags=TWO), env=environment)
+    result = run("train_net.py", *command(output, *SCHEDULE, flags=TWO), env=environment)
     return output, result.stdout
 
 
@@ -96,18 +98,15 @@ def test_two_processes_evaluate_as_one(trained, environment, run, tmp_path):
     assert len({x["image_id"] for x in one}) > 3  # of 6, so of both processes
 
 
-def test_two_processes_resume_exactly(environment, run, tmp_path):
+def test_two_processes_resume_exactly(trained, environment, run, tmp_path):
     """Each has random numbers of its own, which no checkpoint holds."""
-    schedule = ["SOLVER.MAX_ITER", 4, "SOLVER.STEPS", "()", "SOLVER.CHECKPOINT_PERIOD", 2]
-    flags = ["--num-gpus", 2, "--dist-url", "auto"]
-    run("train_net.py", *command(tmp_path, *schedule, flags=flags), env=environment)
-    final = tmp_path / "model_final.pth"
+    output = shutil.copytree(trained[0], tmp_path / "output")
+    final = output / "model_final.pth"
     whole = torch.load(final, weights_only=True)["model"]
     final.unlink()
-    (tmp_path / "last_checkpoint").write_text("model_0000001.pth")
-    result = run(
-        "train_net.py", *command(tmp_path, *schedule, flags=[*flags, "--resume"]), env=environment
-    )
+    (output / "last_checkpoint").write_text("model_0000001.pth")
+    flags = [*TWO, "--resume"]
+    result = run("train_net.py", *command(output, *SCHEDULE, flags=flags), env=environment)
     assert "Starting training from iteration 2" in result.stdout
     again = torch.load(final, weights_only=True)["model"]
     assert all(torch.equal(value, again[name]) for name, value in whole.items())
