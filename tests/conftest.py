@@ -2,6 +2,8 @@
 
 import os
 import random
+import runpy
+import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -143,10 +145,34 @@ def make_batch():
     return make
 
 
+@pytest.fixture
+def run_here(monkeypatch, capfd):
+    """Run a script within this process, where starting another takes longer than the rest."""
+
+    def run_here(script, *args, check=True, env=None):
+        for name, value in (env or {}).items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.chdir(REPOSITORY)
+        monkeypatch.setattr(sys, "argv", [str(script), *map(str, args)])
+        capfd.readouterr()
+        status = 0
+        try:
+            runpy.run_path(str(script), run_name="__main__")
+        except SystemExit as end:
+            if isinstance(end.code, str):  # as Python does when it ends
+                print(end.code, file=sys.stderr)
+            status = 1 if isinstance(end.code, str) else end.code or 0
+        written = capfd.readouterr()
+        result = subprocess.CompletedProcess(sys.argv, status, written.err + written.out)
+        assert not (check and status), result.stdout
+        return result
+
+    return run_here
+
+
 @pytest.fixture(scope="session")
 def run():
     """Run a script of the repository as a user would, from the repository's folder."""
-    import subprocess
 
     def run(*args, check=True, cwd=REPOSITORY, **kwargs):
         result = subprocess.run(

@@ -278,8 +278,8 @@ def test_shared_images_are_said(coco_sets, tmp_path):
     assert "a.png' is in training and validation" in (tmp_path / "out/log.txt").read_text()
 
 
-def test_a_trained_model_predicts_without_its_data(coco_sets, run, tmp_path):
-    """In new processes, with three classes, after the data set is gone."""
+def test_a_trained_model_predicts_without_its_data(coco_sets, run, run_here, tmp_path):
+    """In another process, with three classes, after the data set is gone."""
     for coco_set in coco_sets:
         coco_set.content["categories"].append({"id": 9, "name": "Ente 鸭"})
         coco_set.write()
@@ -293,7 +293,7 @@ def test_a_trained_model_predicts_without_its_data(coco_sets, run, tmp_path):
     predict = ["projects/SCNet/tools/predict.py", "--config-file", output / "config.yaml"]
     predict += ["--input", photo, "--threshold", 0, "--output", tmp_path / "pictures"]
     weights = ["--opts", "MODEL.WEIGHTS", output / "model_final.pth"]
-    run(*predict, *weights)
+    run_here(*predict, *weights)
     assert (tmp_path / "pictures/photo.png").exists()
 
     code = f"""

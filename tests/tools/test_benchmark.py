@@ -312,14 +312,14 @@ def test_images_are_the_same_for_all_models(tmp_path):
         assert (image[0, 40:] > 199).all() and (image[0, :24] < 1).all() and (image[1:] == 0).all()
 
 
-def test_weights_are_loaded(run, tiny_cfg, make_model, tmp_path):
+def test_weights_are_loaded(run_here, tiny_cfg, make_model, tmp_path):
     model = make_model(tiny_cfg)
     for predictor in model.roi_heads.box_predictor:
         predictor.cls_score.bias.data[-1] = 100  # all is background
     torch.save({"model": model.state_dict()}, tmp_path / "model.pth")
     args = ["--config-file", CONFIG, "--weights", tmp_path / "model.pth", "--rounds", 1]
     more = ["--warmup", 0, "--device", "cpu", "--output", tmp_path, "--size", 64, 96]
-    run(SCRIPT, *args, *more, "--opts", *TINY)
+    run_here(SCRIPT, *args, *more, "--opts", *TINY)
     assert json.loads((tmp_path / "benchmark.json").read_text())["configs"][0]["detections"] == 0
 
 

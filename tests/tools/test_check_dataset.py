@@ -11,12 +11,12 @@ SCRIPT = "projects/SCNet/tools/check_dataset.py"
 
 
 @pytest.fixture
-def check(run, tmp_path):
+def check(run_here, tmp_path):
     def check(train, val=None, *opts):
         args = [SCRIPT, "--train-json", train.json_file, "--train-images", train.images]
         if val:
             args += ["--val-json", val.json_file, "--val-images", val.images]
-        result = run(*args, "--output", tmp_path / "report", *opts, check=False)
+        result = run_here(*args, "--output", tmp_path / "report", *opts, check=False)
         assert "Traceback" not in result.stdout
         return result.returncode, result.stdout
 

@@ -90,7 +90,7 @@ def predict(cfg, weights, image):
     return DefaultPredictor(cfg)(read_image(str(image), format="BGR"))["instances"]
 
 
-def test_models_side_by_side(run, arguments, models, images, tiny_cfg, tmp_path):
+def test_models_side_by_side(run_here, arguments, models, images, tiny_cfg, tmp_path):
     """The first and the last model are the same, so their panels must be, colours included."""
     files = [images / "a#1 &.png", images / "sub/b.jpg"]
     names = {"a<b>": models[0], "two words": models[1], "$ again": models[0]}
@@ -102,7 +102,7 @@ def test_models_side_by_side(run, arguments, models, images, tiny_cfg, tmp_path)
     counts = [{n: int((s[i] > threshold).sum()) for n, s in scores.items()} for i in (0, 1)]
     assert 0 < sum(c["a<b>"] + c["two words"] for c in counts) < len(known)
 
-    result = run(*arguments(names, "--input", images, threshold=threshold))
+    result = run_here(*arguments(names, "--input", images, threshold=threshold))
     assert "2/2" in result.stdout  # the progress bar
 
     out = tmp_path / "out"
@@ -133,11 +133,11 @@ def test_models_side_by_side(run, arguments, models, images, tiny_cfg, tmp_path)
     assert not re.search(r"https?:|//cdn|\$(?! again)", page)  # nothing to load, all filled in
 
 
-def test_a_data_set_has_a_panel_of_ground_truth(run, arguments, models, environment, tmp_path):
+def test_a_data_set_has_a_panel_of_ground_truth(run_here, arguments, models, environment, tmp_path):
     """No score reaches the threshold, so the other panels are the image as it is."""
     args = ["--input", "scnet_shapes_val", "--limit", 2]
     names = {"one": models[0], "two": models[1]}
-    run(*arguments(names, *args, threshold=1.1), env=environment)
+    run_here(*arguments(names, *args, threshold=1.1), env=environment)
     rows = json.loads((tmp_path / "out/predictions.json").read_text())["images"]
     assert len(rows) == 2
     for row in rows:

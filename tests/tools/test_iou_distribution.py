@@ -90,12 +90,12 @@ def test_an_image_that_cannot_be_used_is_named(tiny_cfg, make_model):
         tool.inference_ious(make_model(tiny_cfg), [batch], {})
 
 
-def test_run(run, tiny_cfg, make_model, environment, tmp_path):
+def test_run(run_here, tiny_cfg, make_model, environment, tmp_path):
     weights, output = tmp_path / "model.pth", tmp_path / "out"
     torch.save({"model": make_model(tiny_cfg).state_dict()}, weights)
     fixed = [SCRIPT, "--config-file", CONFIG, "--output", output, "--num-images", 6]
     opts = ["--opts", *TINY, "DATALOADER.NUM_WORKERS", 0, "MODEL.WEIGHTS", weights]
-    result = run(*fixed, *opts, env=environment)
+    result = run_here(*fixed, *opts, env=environment)
     below = json.loads((output / "below.json").read_text())
     ious = np.load(output / "ious.npz")
     assert (
@@ -114,5 +114,5 @@ def test_run(run, tiny_cfg, make_model, environment, tmp_path):
     lines = (output / "histogram.csv").read_text().splitlines()[1:]
     assert sum(int(x.split(",")[2]) for x in lines) == len(ious["training, all stages"])
     assert (output / "below.md").read_text().strip() in result.stdout
-    again = run(*fixed, *opts, env=environment, check=False)
+    again = run_here(*fixed, *opts, env=environment, check=False)
     assert again.returncode != 0 and "Add --overwrite" in again.stdout

@@ -134,16 +134,16 @@ def test_table_has_mean_and_deviation_of_the_seeds_beside_the_paper(tmp_path):
     assert paper == [r.paper[0] for r in table.rows]
 
 
-def test_it_trains_prints_and_does_not_train_again(run, environment, tmp_path):
+def test_it_trains_prints_and_does_not_train_again(run_here, environment, tmp_path):
     fixed = ["--dataset", "shapes", "--schedule", 20, "--rows", 2, "--output", tmp_path / "out"]
     opts = ["--opts", *TINY, "DATALOADER.NUM_WORKERS", 0, "SOLVER.IMS_PER_BATCH", 2]
-    first = run(SCRIPT, 3, *fixed, *opts, env=environment).stdout
+    first = run_here(SCRIPT, 3, *fixed, *opts, env=environment).stdout
     folder = tmp_path / "out/table3_row2_naive_sample_consistency/seed1"
     assert (folder / "model_final.pth").exists()
     assert "naive" in (tmp_path / "out/table3.md").read_text()
     weights = (folder / "model_final.pth").stat().st_mtime_ns
-    again = run(SCRIPT, 3, *fixed, *opts, env=environment).stdout
+    again = run_here(SCRIPT, 3, *fixed, *opts, env=environment).stdout
     assert "done already" in again and (folder / "model_final.pth").stat().st_mtime_ns == weights
     assert first.splitlines()[-3:] == again.splitlines()[-3:]
-    other = run(SCRIPT, 3, *fixed, *opts, "SOLVER.BASE_LR", 1, env=environment, check=False)
+    other = run_here(SCRIPT, 3, *fixed, *opts, "SOLVER.BASE_LR", 1, env=environment, check=False)
     assert other.returncode != 0 and "results of other settings" in other.stdout
