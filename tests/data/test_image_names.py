@@ -14,8 +14,10 @@ def find(folder, files, names):
         path = folder / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    images, notes = find_images([{"file_name": name} for name in names], str(folder))
-    return [x["file_name"] for x in images], notes
+    found = find_images([{"file_name": name} for name in names], str(folder))
+    found_names = [x["file_name"] for x in found.images]
+    assert found.missing == {name for name in found_names if not (folder / name).exists()}
+    return found_names, found.notes
 
 
 @pytest.mark.parametrize(
@@ -53,3 +55,10 @@ def test_they_are_found_and_named(tmp_path, file, name, way):
 )
 def test_what_would_be_a_guess_is_not_found(tmp_path, files, names):
     assert find(tmp_path, files, names) == (names, [])
+
+
+def test_what_is_no_name_stays(tmp_path):
+    (tmp_path / "a b.png").touch()
+    odd = [{"file_name": ["a b.png"]}, {}, {"file_name": None}]
+    found = find_images([*odd, {"file_name": "a%20b.png"}], str(tmp_path))
+    assert found.images == [*odd, {"file_name": "a b.png"}] and not found.missing

@@ -49,6 +49,7 @@ class OpenContent:
         images, categories: the entries.
         parts: the other parts of the file, without the annotations.
         size: the number of annotations; None if the file has no such part.
+        missing: names of images that no file has; empty if the folder is not known.
     """
 
     def __init__(
@@ -71,12 +72,13 @@ class OpenContent:
         self._form = CanonicalForm(self.parts.pop("images"), self.parts.pop("categories"))
         self.images, self.categories = self._form.images, self._form.categories
         self._crowds_are_objects = reading.crowds_are_objects
+        self.missing: Set[str] = set()
         self._image_notes: List[str] = []
         self._names_left_out = reading.classes_left_out
         self._ids_left_out: Set[Id] = set()
         self._num_left_out = 0
         if image_root is not None:
-            self.images, self._image_notes = find_images(self.images, image_root)
+            self.images, self.missing, self._image_notes = find_images(self.images, image_root)
         if self._names_left_out:
             self._leave_out_classes(json_file)
 

@@ -3,7 +3,7 @@
 import os
 import re
 from collections import Counter, defaultdict
-from typing import Callable, DefaultDict, Dict, List, Set, Tuple
+from typing import Callable, DefaultDict, Dict, List, NamedTuple, Set, Tuple
 from unicodedata import normalize
 from urllib.parse import unquote
 
@@ -11,7 +11,21 @@ Form = Callable[[str], str]
 LABEL_STUDIO = re.compile(r"[0-9a-f]{8}-")  # what it puts before the names of uploaded files
 
 
-def find_images(images: List[Dict], image_root: str) -> Tuple[List[Dict], List[str]]:
+class Found(NamedTuple):
+    """The images of a json file, as their files are.
+
+    Attributes:
+        images: the entries, with the names of the files.
+        missing: names in them that no file has.
+        notes: a sentence for each way of writing in which names differed.
+    """
+
+    images: List[Dict]
+    missing: Set[str]
+    notes: List[str]
+
+
+def find_images(images: List[Dict], image_root: str) -> Found:
     """Correct file names that differ from those of the files in a way that tools are known for.
 
     These are the encoding of URLs ("a%20b.jpg"), the query of one ("a.jpg?v=1"), another Unicode
@@ -21,13 +35,11 @@ def find_images(images: List[Dict], image_root: str) -> Tuple[List[Dict], List[s
     Args:
         images: entries of the json file.
         image_root: the folder that the file names start from.
-
-    Returns:
-        the entries, and a sentence for each way of writing.
     """
-    missing = [x for x in images if _is_missing(x.get("file_name"), image_root)]
+    names = (x["file_name"] for x in images if isinstance(x.get("file_name"), str))
+    missing = {name for name in names if not os.path.isfile(os.path.join(image_root, name))}
     if not missing:
-        return images, []
+        return Found(images, missing, [])
     files = [
         os.path.relpath(os.path.join(folder, name), image_root).replace(os.sep, "/")
         for folder, _, names in os.walk(image_root)
@@ -38,7 +50,7 @@ def find_images(images: List[Dict], image_root: str) -> Tuple[List[Dict], List[s
     found: Dict[str, str] = {}
     notes = []
     for way, of_name, of_file in WAYS:
-        new = _match({x["file_name"] for x in missing} - found.keys(), files, of_name, of_file)
+        new = _match(missing - found.keys(), files, of_name, of_file)
         if new:
             name, file = min(new.items())
             notes.append(
@@ -46,14 +58,13 @@ def find_images(images: List[Dict], image_root: str) -> Tuple[List[Dict], List[s
                 f"for the file {file!a}. They are read."
             )
         found.update(new)
-    return [
-        {**x, "file_name": found[x["file_name"]]} if x.get("file_name") in found else x
+    corrected = [
+        {**x, "file_name": found[name]}
+        if isinstance(name := x.get("file_name"), str) and name in found
+        else x
         for x in images
-    ], notes
-
-
-def _is_missing(name: object, image_root: str) -> bool:
-    return isinstance(name, str) and not os.path.isfile(os.path.join(image_root, name))
+    ]
+    return Found(corrected, missing - found.keys(), notes)
 
 
 def _match(names: Set[str], files: List[str], of_name: Form, of_file: Form) -> Dict[str, str]:

@@ -51,14 +51,10 @@ class ImageEntryCheck:
                 )
         return fine
 
-    def exists(self, image: Dict) -> bool:
-        """Whether there is a file for an entry that :meth:`is_usable`."""
-        path = os.path.join(self.image_root, image["file_name"])
-        if os.path.isfile(path):
-            return True
-        hint = self._hint(image["file_name"])
-        self.report.error("missing image", f"Image '{path}' does not exist.{hint}")
-        return False
+    def report_missing(self, name: str) -> None:
+        """Report that no file has the name of an image."""
+        path = os.path.join(self.image_root, name)
+        self.report.error("missing image", f"Image '{path}' does not exist.{self._hint(name)}")
 
     def _hint(self, name: str) -> str:
         """Say where the image may be instead."""

@@ -196,7 +196,7 @@ class _Checker:
         content = OpenContent(json_file, image_root, reading)
         self.usable = Usable([], [], defaultdict(list))
         self.categories(content.categories)
-        self.images(content.images)
+        self.images(content)
         if content.size is not None:
             self.annotations(content, content.size)
             if reading.crowds_are_objects is None:
@@ -211,11 +211,11 @@ class _Checker:
         self.usable.categories.extend(check_categories(categories, self.json_file, self.report))
         self.summary.classes = {c["id"]: c["name"] for c in self.usable.categories}
 
-    def images(self, images: List[Dict]) -> None:
-        if not images:
+    def images(self, content: OpenContent) -> None:
+        if not content.images:
             self.report.error("no images", f"'{self.json_file}' has no images. List them.")
         check = ImageEntryCheck(self.json_file, self.image_root, self.report)
-        for image in filter(check.is_usable, images):
+        for image in filter(check.is_usable, content.images):
             number, name = image["id"], image["file_name"]
             if number in self.image_of:
                 self.report.error(
@@ -236,7 +236,9 @@ class _Checker:
             if path in self.summary.files:
                 self.report.note("image named twice", f"'{self.json_file}' names '{name}' twice.")
             self.summary.files.add(path)
-            if check.exists(image):
+            if name in content.missing:
+                check.report_missing(name)
+            else:
                 self.usable.images.append(image)
         self.summary.num_images = self.summary.num_empty_images = len(self.image_of)
 
