@@ -140,6 +140,7 @@ def _read_tiff(f: BinaryIO, limit: Limit) -> Optional[np.ndarray]:
     try:
         if _is_for_pillow(f):
             return None
+        f.seek(0)
         with _import_tifffile().TiffFile(f) as tiff:
             if len(tiff.pages) != 1:
                 raise ValueError(f"it has {len(tiff.pages)} pages, and one is needed")
