@@ -2,9 +2,9 @@
 
 The rule is that of timm's ``adapt_input_conv``. For one channel the kernels of the three colours
 are summed, so that a gray image gives what it gave as three equal channels; this does not depend
-on their order. For others they are repeated (red, green, blue, red, ...) and scaled by 3 / channels,
-so that in all they give as much as before. INPUT.FORMAT is RGB then, and weights of another order
-are refused where it is known.
+on their order. For others they are repeated (red, green, blue, red, ...) and scaled by
+3 / channels, so that in all they give as much as before. INPUT.FORMAT is RGB then, and weights of
+another order are refused where it is known.
 """
 
 from typing import Any, Dict, Mapping, Optional, Tuple
