@@ -283,9 +283,11 @@ class SCNetCheckpointer(DetectionCheckpointer):
         elif filename.endswith(".pyth"):
             content = from_pycls(self._torch_load(filename), filename)
         elif filename.endswith(".safetensors"):
-            content = from_another_program({"model": read_safetensors(filename)}, filename)
+            content = from_another_program(
+                {"model": read_safetensors(filename)}, filename, self.model
+            )
         else:
-            content = from_another_program(super()._load_file(filename), filename)
+            content = from_another_program(super()._load_file(filename), filename, self.model)
         for part in ("model", TRAINING_MODEL):
             if part in content:
                 check_weights(content[part], filename)

@@ -1,12 +1,13 @@
 """The images that pretrained weights know: the order, mean and deviation of their channels."""
 
 import logging
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Dict, NamedTuple, Optional, Sequence, Tuple
 
 import numpy as np
 from detectron2.config import CfgNode
 
 from ...image_kind import COLOUR, ImageKind
+from .timm_names import PREFIX, known_to_timm
 
 logger = logging.getLogger(__name__)
 
@@ -48,12 +49,23 @@ WEIGHTS: Dict[str, Pixels] = {
 }
 
 
+def of_timm(mean: Sequence[float], std: Sequence[float]) -> Pixels:
+    """What weights of timm know, which has values from 0 to 1."""
+    return Pixels("RGB", tuple(255 * x for x in mean), tuple(255 * x for x in std))
+
+
 def known_pixels(weights: str) -> Optional[Pixels]:
     """Find what weights of a name were trained on; None if it is not known.
 
     Args:
         weights: MODEL.WEIGHTS.
+
+    Raises:
+        ValueError: they are timm's, and see :func:`known_to_timm`.
     """
+    if weights.startswith(PREFIX):
+        known = known_to_timm(weights)
+        return of_timm(known.mean, known.std)
     return next((x for start, x in WEIGHTS.items() if weights.startswith(start)), None)
 
 

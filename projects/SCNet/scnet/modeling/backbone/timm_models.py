@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...image_kind import ImageKind
 from .layer_order import freeze_stages
-from .pixel_statistics import Pixels, require_pixels
+from .pixel_statistics import Pixels, of_timm, require_pixels
 from .pyramid import build_fpn
 from .require_timm import require_timm
 
@@ -123,7 +123,7 @@ def create_model(cfg: CfgNode, channels: int = 3) -> Any:
         ValueError: there is no such model or no weights of it, or they know other images.
         OSError: the weights cannot be fetched.
     """
-    timm = require_timm("build_timm_fpn_backbone")
+    timm = require_timm("'build_timm_fpn_backbone' (MODEL.BACKBONE.NAME)")
     name, pretrained = cfg.MODEL.TIMM.NAME, cfg.MODEL.TIMM.PRETRAINED
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), 3)
@@ -148,8 +148,7 @@ def create_model(cfg: CfgNode, channels: int = 3) -> Any:
         raise ValueError(f"timm cannot make '{name}' (MODEL.TIMM): {error}.") from error
     if pretrained:
         known = model.pretrained_cfg
-        mean, std = (tuple(255 * x for x in known[key]) for key in ("mean", "std"))
-        known_pixels, name = Pixels("RGB", mean, std), weights[:1].upper() + weights[1:]
+        known_pixels, name = of_timm(known["mean"], known["std"]), weights[:1].upper() + weights[1:]
         require_pixels(name, known_pixels, Pixels.of(cfg), ImageKind.of(cfg))
     if load:
         source = known.get("file") or known.get("hf_hub_id") or known.get("url")
