@@ -153,7 +153,7 @@ def assert_all_but_the_masks(cfg, path, caplog):
 
 @pytest.mark.parametrize("keys", [SWIN, VIT], ids=["swin", "vit"])
 def test_the_cascades_with_transformers_need_their_heads(cfg, tmp_path, caplog, keys):
-    """With the keys of docs/weights.md all but the masks; without them no box head."""
+    """With the keys of docs/weights.md all but the masks; without them less."""
     pytest.importorskip("timm", reason="needs timm, which is not installed")
     cfg.MODEL.RESNETS = get_cfg().MODEL.RESNETS  # nothing reads them
     cfg.merge_from_list(backbone_opts(keys, FPN__NORM="LN"))
@@ -168,7 +168,8 @@ def test_the_cascades_with_transformers_need_their_heads(cfg, tmp_path, caplog, 
     assert whole == {"backbone.bottom_up", "backbone.fpn", "roi_heads.box_predictor"} or (
         whole == {"backbone.net", "backbone.fpn", "roi_heads.box_predictor"}
     )
-    assert numbers["proposal_generator"][0] > 0 and numbers["roi_heads.box_head"][0] == 0
+    for part in ("proposal_generator", "roi_heads.box_head"):  # what has the same name and shape
+        assert 0 < numbers[part][0] < numbers[part][1]
     for name in ("rpn_head.conv.conv0.*", "roi_heads.box_head.0.conv1.*", "roi_heads.mask_head.*"):
         assert name in report.partition("In the weights, but not in the model")[2], report
 
