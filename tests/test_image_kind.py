@@ -66,6 +66,7 @@ def test_color_jitter_keeps_type_and_channels(tiny_cfg, kind):
         assert changed.dtype == image.dtype and changed.shape == (4, 6, kind.channels)
 
 
+@pytest.mark.filterwarnings("error")
 def test_pictures_of_other_kinds():
     image = np.zeros((2, 2, 5), np.float32)
     image[0, :, :3] = (3000, 2000, 1000)
@@ -75,7 +76,7 @@ def test_pictures_of_other_kinds():
     gray = to_bgr(np.arange(4, dtype=np.float32).reshape(2, 2, 1))
     assert (gray == gray[:, :, :1]).all() and gray.min() == 0 and gray.max() == 255
     assert to_bgr(np.ones((2, 2, 1), np.uint8)).tolist() == np.ones((2, 2, 3)).tolist()
-    assert to_bgr(np.full((2, 2, 2), 7.0, np.float32)).shape == (2, 2, 3)  # of one value
+    assert to_bgr(np.full((2, 2, 2), 7.0, np.float32)).tolist() == np.zeros((2, 2, 3)).tolist()
     colours = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
     assert to_bgr(colours) is colours
     assert np.array_equal(to_rgb(colours, "RGB"), colours)

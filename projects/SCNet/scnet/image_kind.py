@@ -126,7 +126,7 @@ def to_bgr(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype == np.uint8:
         return pixels
     black, white = np.percentile(pixels, SHOWN)
-    scaled = (pixels - black) * (255 / max(white - black, np.finfo(np.float32).tiny))
+    scaled = (pixels - black) * (255 / ((white - black) or 1.0))  # all may be of one value
     return scaled.clip(0, 255).astype(np.uint8)
 
 
