@@ -223,6 +223,7 @@ CASES = {
     "an image with 16 bits per colour": [
         lambda inputs: cv2.imwrite(str(inputs["images/a.png"]), np.zeros((HEIGHT, WIDTH, 3), "u2"))
     ],
+    "an image in colours for a model of gray images": [config("INPUT.CHANNELS", 1)],
     "an image of several frames": [
         move("images/a.png", "images/a.gif"),
         save("images/a.gif", GRAY, save_all=True, append_images=[WHITE]),

@@ -25,7 +25,10 @@ ROOMS = [
     *("tools", "engine", "scnet", "inference", "export", "checkpoint", "data", "modeling"),
     GROUND,
 ]
-OPTIONAL = {"onnx", "onnxruntime", "safetensors", "timm", "wandb", "faster_coco_eval"}
+OPTIONAL = {
+    *("faster_coco_eval", "huggingface_hub", "onnx", "onnxruntime", "safetensors", "tifffile"),
+    *("timm", "wandb"),
+}
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from scnet.config import MAX_PIXELS
 from scnet.data import SCNetDatasetMapper, convert_image, image, read_image, semantic_targets
 from scnet.data.validation.check_image_files import check_image_files
 from scnet.data.validation.report import Report
+from scnet.image_kind import COLOUR
 from scnet.inference.comparison import compare_models
 from scnet.inference.inputs import find_inputs, frames_of
 
@@ -106,7 +107,7 @@ def test_the_comparison(tmp_path, monkeypatch):
         max_pixels = 46
 
     class Model:
-        backend, names = Backend(), NAMES
+        backend, names, kind = Backend(), NAMES, COLOUR
 
     monkeypatch.setattr(
         "scnet.inference.comparison.read_models", lambda *_: ({"x": Model()}, NAMES)

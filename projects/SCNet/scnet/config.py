@@ -159,6 +159,14 @@ def add_scnet_config(cfg: CN) -> None:
     #   data set are as with "stop".
     _C.DATALOADER.ON_BROKEN_IMAGE = "stop"
 
+    # What images have, docs/channels.md: 3 is colour in the order of INPUT.FORMAT, 1 is gray, other
+    # numbers are the channels in the order of the files. The weights of the first layer follow.
+    _C.INPUT.CHANNELS = 3
+    # The type of their values: "uint8"; "uint16", for PNG, TIFF and .npy; or "float32", for TIFF
+    # and .npy. They are not scaled: MODEL.PIXEL_MEAN and MODEL.PIXEL_STD are in their unit. For all
+    # but colours of 8 bits, training computes these from its images if they are not given.
+    _C.INPUT.DTYPE = "uint8"
+
     # Images of more pixels are refused before memory is taken for them: few bytes can say that an
     # image is very large.
     _C.INPUT.MAX_PIXELS = MAX_PIXELS
@@ -169,7 +177,8 @@ def add_scnet_config(cfg: CN) -> None:
     _C.INPUT.LARGE_SCALE_JITTER.ENABLED = False
     _C.INPUT.LARGE_SCALE_JITTER.SCALES = (0.1, 2.0)
     _C.INPUT.LARGE_SCALE_JITTER.SIZE = 1024
-    # Brightness, contrast and saturation are multiplied by random values from 1 - this to 1 + this.
+    # Brightness, contrast and, of three channels, saturation are multiplied by random values from
+    # 1 - this to 1 + this.
     _C.INPUT.COLOR_JITTER = 0.0
     # The share of the training images that get objects of other images pasted onto them.
     _C.INPUT.COPY_PASTE = 0.0

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from pycocotools import mask as mask_util
 
+from .image_kind import to_bgr
 from .whole_files import write_png
 
 MIN_PICTURE_SIDE = 512  # pixels; pictures of smaller images are enlarged
@@ -99,7 +100,7 @@ def draw_objects(
     """Draw objects in an image.
 
     Args:
-        pixels: (H, W, 3) uint8, BGR.
+        pixels: (H, W, C) of any kind, shown as :func:`scnet.image_kind.to_bgr` says.
         boxes: x1, y1, x2, y2 in pixels per object.
         masks: per object a mask (H, W), an RLE or polygons; None draws boxes only.
         colors: index into COLORS per object.
@@ -108,6 +109,7 @@ def draw_objects(
     Returns:
         (h, w, 3) uint8, RGB; its size depends on that of the image only.
     """
+    pixels = to_bgr(pixels)
     # Labels need room, so the picture of a small image is larger than the image.
     scale = max(1.0, MIN_PICTURE_SIDE / max(pixels.shape))
     visualizer = Visualizer(np.broadcast_to(np.uint8(0), pixels.shape), scale=scale)

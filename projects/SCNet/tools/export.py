@@ -69,6 +69,7 @@ def export(args: Namespace) -> None:
     from scnet.data.image import read_image
     from scnet.data.own_data import register_datasets
     from scnet.export.export_model import export_model
+    from scnet.image_kind import ImageKind
     from scnet.inference.pytorch_backend import names_of_classes
 
     cfg = read_cfg(args.config_file, args.opts)
@@ -86,11 +87,13 @@ def export(args: Namespace) -> None:
     cfg.MODEL.DEVICE = "cpu"
     image = None
     if args.image:
-        pixels = read_image(args.image, cfg.INPUT.FORMAT, cfg.INPUT.MAX_PIXELS)
+        pixels = read_image(args.image, cfg.INPUT.FORMAT, cfg.INPUT.MAX_PIXELS, ImageKind.of(cfg))
         image = torch.as_tensor(pixels.transpose(2, 0, 1).copy(), dtype=torch.float32)
     model = load_model(cfg)
     metadata = {
         "class_names": names_of_classes(model, cfg),
+        "channels": cfg.INPUT.CHANNELS,
+        "dtype": cfg.INPUT.DTYPE,
         "input_format": cfg.INPUT.FORMAT,
         "min_size_test": cfg.INPUT.MIN_SIZE_TEST,
         "max_size_test": cfg.INPUT.MAX_SIZE_TEST,
@@ -106,8 +109,15 @@ def export(args: Namespace) -> None:
         "Run it in Python, or without this package as docs/export.md shows:\n"
         "    from scnet.export.runtime import load_exported\n"
         f"    (instances,) = load_exported({args.output!r})([image])"
-        f"  # image: (3, H, W), {cfg.INPUT.FORMAT}, 0 to 255"
+        f"  # image: {describe_input(cfg)}"
     )
+
+
+def describe_input(cfg) -> str:
+    """Say what the file takes, such as "(3, H, W), RGB, 0 to 255"."""
+    channels, dtype = cfg.INPUT.CHANNELS, cfg.INPUT.DTYPE
+    order = f"{cfg.INPUT.FORMAT}, " if channels == 3 else ""
+    return f"({channels}, H, W), {order}{'0 to 255' if dtype == 'uint8' else f'as {dtype} files'}"
 
 
 @ends_on_ctrl_c

@@ -1,13 +1,16 @@
 """Weights: saved, loaded, converted and fetched.
 
-Importing this room lets weights be named ``scnet://NAME`` and ``torchvision://NAME``.
+Importing this room lets weights be named ``scnet://NAME``, ``timm://NAME`` and
+``torchvision://NAME``.
 """
 
 from .checkpointer import SCNetCheckpointer
 from .load_model import load_model
 from .mmdet import convert_mmdet_state_dict, convert_to_mmdet_state_dict
+from .timm_weights import TimmHandler
 from .torchvision_weights import TorchvisionHandler
 from .zoo import ZooHandler
 
+TimmHandler().register()
 TorchvisionHandler().register()
 ZooHandler().register()

@@ -25,6 +25,7 @@ from .fit import (
 )
 from .other_formats import from_another_program, from_model_zoo, from_pycls
 from .reading import check_named, check_weights, read_pickle, read_safetensors, read_torch
+from .stem import adapt_stem
 
 UNFINISHED = "unfinished_"
 BEST = "model_best"
@@ -194,6 +195,8 @@ class SCNetCheckpointer(DetectionCheckpointer):
                 lack parameters that it needs, or have others that it has no place for.
         """
         self._path = path
+        # A training that begins takes the weights alone. Others have weights of their own images.
+        self._begins = self.model.training and checkpointables is not None
         if path:
             self._find(path)
         if "://" in path:
@@ -261,6 +264,10 @@ class SCNetCheckpointer(DetectionCheckpointer):
         self._parts = set(checkpoint)
         names, path, model = list(checkpoint["model"]), self._path, self.model
         refuse_other_pixels(path, checkpoint["model"], model)
+        if self._begins:
+            checkpoint["model"], text = adapt_stem(checkpoint["model"], model)
+            if text:
+                self.logger.info(text)
         incompatible = super()._load_model(checkpoint)
         refuse_strange_weights(path, names, model, incompatible)
         if not model.training:
@@ -276,9 +283,11 @@ class SCNetCheckpointer(DetectionCheckpointer):
         elif filename.endswith(".pyth"):
             content = from_pycls(self._torch_load(filename), filename)
         elif filename.endswith(".safetensors"):
-            content = from_another_program({"model": read_safetensors(filename)}, filename)
+            content = from_another_program(
+                {"model": read_safetensors(filename)}, filename, self.model
+            )
         else:
-            content = from_another_program(super()._load_file(filename), filename)
+            content = from_another_program(super()._load_file(filename), filename, self.model)
         for part in ("model", TRAINING_MODEL):
             if part in content:
                 check_weights(content[part], filename)

@@ -1,13 +1,15 @@
 """How the weights of a file fit a model: what is refused, and what the log says."""
 
-from typing import Any, Dict, List, Mapping
+from typing import Any, Dict, List, Mapping, Tuple
 
 import torch
 from fvcore.common.checkpoint import _IncompatibleKeys
 from tabulate import tabulate
 from torch import nn
 
+from ..image_kind import COLOUR
 from ..modeling import SCNet, class_metadata
+from ..modeling.backbone.pixel_statistics import Pixels, require_pixels
 from .reading import CONVERTER
 
 PIXELS = ("pixel_mean", "pixel_std")
@@ -19,8 +21,6 @@ COUNTER = ".num_batches_tracked"  # of batch norm; many files have none
 def refuse_other_pixels(path: str, weights: Mapping[str, Any], model: nn.Module) -> None:
     """Refuse weights that were trained on images which were normalised in another way.
 
-    Such a model finds little, and an average of the loss does not show why.
-
     Args:
         path: of the file, for the message.
         weights: of the file; its "pixel_mean" and "pixel_std", if it has them, are (C, 1, 1) or
@@ -28,21 +28,20 @@ def refuse_other_pixels(path: str, weights: Mapping[str, Any], model: nn.Module)
         model: has the same as buffers.
 
     Raises:
-        ValueError: they are others.
+        ValueError: see :func:`require_pixels`.
     """
-    for name in PIXELS:
-        ours = getattr(model, name, None)
-        if name not in weights or ours is None:
-            continue
-        theirs, ours = torch.as_tensor(weights[name]).flatten().double(), ours.flatten().double()
-        if theirs.shape != ours.shape or not torch.allclose(theirs, ours.cpu(), atol=0.01):
-            key = f"MODEL.{name.upper()}"
-            values = [[round(x, 3) for x in statistics.tolist()] for statistics in (theirs, ours)]
-            order = "The channels may be in another order, too (INPUT.FORMAT)."
-            raise ValueError(
-                f"'{path}' was trained with {key} {values[0]}, but the config has {values[1]}. "
-                f"{order} Set these keys to what the weights were trained with."
-            )
+    if not any(name in weights for name in PIXELS) or not hasattr(model, PIXELS[0]):
+        return
+    given = {name: _values(getattr(model, name)) for name in PIXELS}
+    known = {name: _values(weights.get(name, given[name])) for name in PIXELS}
+    # The kind matters where a training begins. What was trained has that of its config.
+    kind = getattr(model, "kind", COLOUR) if model.training else COLOUR
+    name = f"The weights '{path}'"
+    require_pixels(name, Pixels("", *known.values()), Pixels("", *given.values()), kind)
+
+
+def _values(statistics: Any) -> Tuple[float, ...]:
+    return tuple(torch.as_tensor(statistics).flatten().tolist())
 
 
 def refuse_strange_weights(

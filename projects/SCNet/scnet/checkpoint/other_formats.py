@@ -3,21 +3,29 @@
 Detectron2 does the same where it reads such files, but with whatever code they carry.
 """
 
-from typing import Any, Dict
+from typing import Any, Dict, Mapping
+
+from torch import nn
 
 from .reading import CONVERTER, check_named
 from .torchvision_weights import IMAGENET_PIXELS, is_resnet, to_detectron2
 
+TIMM = "backbone.bottom_up.model."  # the parameters of a TimmBackbone in the whole model
 
-def from_another_program(content: Dict[str, Any], filename: str) -> Dict[str, Any]:
+
+def from_another_program(
+    content: Dict[str, Any], filename: str, model: nn.Module
+) -> Dict[str, Any]:
     """Find the weights in a file of ``torch.save``, by the names that Detectron2's models have.
 
     They may be the "state_dict" of the file; names may have the prefixes of PyTorch's wrappers;
-    and a ResNet of torchvision or timm becomes one of Detectron2.
+    a model of timm goes into the backbone of timm; and a ResNet of torchvision or timm otherwise
+    becomes one of Detectron2.
 
     Args:
         content: of the file, with all of it as "model" if it had none.
         filename: for messages.
+        model: that the weights are for.
 
     Raises:
         ValueError: it is a checkpoint of OpenMMLab, whose other names a tool converts.
@@ -31,11 +39,20 @@ def from_another_program(content: Dict[str, Any], filename: str) -> Dict[str, An
             )
         weights = check_named(weights["state_dict"], filename)
     weights = {_without_wrappers(name): value for name, value in weights.items()}
+    if is_below(TIMM, weights, model):
+        weights = {TIMM + name: value for name, value in weights.items()}
+        return {**content, "model": weights}
     if not is_resnet(weights):
         return {**content, "model": weights}
     # Detectron2's checkpointer finds the parameters by the ends of their names, if it is told to.
-    model = {**to_detectron2(weights), **IMAGENET_PIXELS}
-    return {"model": model, "__author__": "torchvision", "matching_heuristics": True}
+    resnet = {**to_detectron2(weights), **IMAGENET_PIXELS}
+    return {"model": resnet, "__author__": "torchvision", "matching_heuristics": True}
+
+
+def is_below(prefix: str, weights: Mapping[str, Any], model: nn.Module) -> bool:
+    """Whether weights have names that a model has below a prefix, and none that it has itself."""
+    names = model.state_dict().keys()
+    return not names & weights.keys() and any(prefix + name in names for name in weights)
 
 
 def _without_wrappers(name: str) -> str:

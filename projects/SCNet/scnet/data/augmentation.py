@@ -50,6 +50,10 @@ def add_augmentations(cfg: CfgNode, augmentations: Sequence[T.Augmentation]) -> 
     if not 0 <= color < 1:
         raise ValueError(f"INPUT.COLOR_JITTER is {color}. It must be at least 0 and less than 1.")
     if color:
-        kinds = (T.RandomBrightness, T.RandomContrast, T.RandomSaturation)
+        kinds = [T.RandomBrightness, T.RandomContrast]
+        if cfg.INPUT.CHANNELS == 3:
+            kinds.append(T.RandomSaturation)
+        else:
+            logger.info("INPUT.COLOR_JITTER leaves saturation: the images have not three channels.")
         augmentations += [kind(1 - color, 1 + color) for kind in kinds]
     return augmentations

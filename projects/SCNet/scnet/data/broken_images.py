@@ -73,4 +73,4 @@ class EvaluationMapper(SCNetDatasetMapper):
             return super().read(dataset_dict)
         except UNUSABLE as error:
             dataset_dict[BROKEN] = str(error)
-            return np.zeros((dataset_dict["height"], dataset_dict["width"], 3), np.uint8)
+            return self.kind.blank(dataset_dict["height"], dataset_dict["width"])

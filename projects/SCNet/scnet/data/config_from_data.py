@@ -6,6 +6,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from .datasets.catalog import current_classes, set_reading, summarize
+from .pixel_sample import set_pixel_statistics
 from .semantic_targets import BACKGROUND, SOURCES
 from .validation.check_json import CocoSummary
 from .validation.check_sets import check_sets
@@ -17,8 +18,9 @@ def configure_for_datasets(
 ) -> List[str]:
     """Set what follows from the data sets of DATASETS.TRAIN and DATASETS.TEST.
 
-    These are the number of classes, the format of the masks, and the source and the number of
-    classes of the semantic branch. The json files are checked, see :func:`check_json`.
+    These are the number of classes, the format of the masks, the source and the number of classes
+    of the semantic branch, and pixel statistics, see :func:`set_pixel_statistics`. The json files
+    are checked, see :func:`check_json`.
 
     Args:
         cfg: is changed.
@@ -40,7 +42,9 @@ def configure_for_datasets(
     limit = cfg.TEST.DETECTIONS_PER_IMAGE
     report = check_sets(summaries, classes, train, cfg.DATASETS.TEST, cfg.MODEL.MASK_ON, limit)
     report.raise_errors()
-    return [*set_data_keys(cfg, summaries, train, keep), *shorten(report.notes)]
+    lines = set_data_keys(cfg, summaries, train, keep)
+    lines += set_pixel_statistics(cfg, keep) if train else []
+    return [*lines, *shorten(report.notes)]
 
 
 def set_data_keys(

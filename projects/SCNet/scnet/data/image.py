@@ -3,7 +3,7 @@
 import re
 import threading
 from contextlib import contextmanager
-from typing import BinaryIO, Iterator, Optional, Tuple
+from typing import BinaryIO, Callable, Iterator, Tuple
 
 import numpy as np
 from detectron2.data import detection_utils as utils
@@ -12,7 +12,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from ..config import MAX_PIXELS
+from ..image_kind import COLOUR, ImageKind, UnsuitableImageError
 from .stored_bits import stored_bits
+from .stored_pixels import AS_STORED, NPY, Limit, as_stored, read_beyond_pillow
 
 EXIF_ORIENTATION = 0x0112
 
@@ -90,68 +92,122 @@ def open_image(f: BinaryIO) -> Image.Image:
 
 
 def read_image(
-    file_name: str, format: Optional[str] = "BGR", max_pixels: int = MAX_PIXELS
+    file_name: str,
+    format: str = "BGR",
+    max_pixels: int = MAX_PIXELS,
+    kind: ImageKind = COLOUR,
 ) -> np.ndarray:
-    """Read an image as Detectron2 does, with errors that name the file.
+    """Read an image, with errors that name the file.
 
-    EXIF rotation is applied; gray, palette, CMYK and transparent images get three channels.
+    Colour of 8 bits is read as Detectron2 reads it: EXIF rotation is applied; gray, palette, CMYK
+    and transparent images get three channels. For other kinds, and of NumPy's files, the values
+    are those in the file; see :meth:`ImageKind.arrange`.
 
     Args:
         file_name: of the image.
-        format: order of the channels, "BGR" or "RGB".
+        format: order of three channels, "BGR" or "RGB". Others are in the order of the file.
         max_pixels: INPUT.MAX_PIXELS.
+        kind: INPUT.CHANNELS and INPUT.DTYPE.
 
     Returns:
-        (H, W, 3) uint8
+        (H, W, C) uint8, or float32 if the kind has another type.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the file is empty, damaged or no image, has more than 8 bits per channel,
-            several frames or pages, or more than ``max_pixels``.
+        ValueError: the file is empty, damaged or no image, of another kind, has several frames or
+            pages, or more than ``max_pixels``.
     """
     try:
-        with (
-            limit_of_pixels(max_pixels),
-            PathManager.open(file_name, "rb") as f,
-            open_image(f) as image,
-        ):
-            mode, frames = deep_mode(image), count_frames(image)
-            if not mode and frames == 1:
-                # The rest of utils.read_image, which would open the file once more.
-                return utils.convert_PIL_to_numpy(utils._apply_exif_orientation(image), format)
+        with PathManager.open(file_name, "rb") as f:
+            return _read(f, file_name, format, max_pixels, kind)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"Image '{file_name}' does not exist.") from error
+    except UnsuitableImageError as error:
+        raise ValueError(f"Image '{file_name}' {error}") from error
     except BROKEN as error:
         raise ValueError(f"Cannot read image '{file_name}': {describe(error)}") from error
-    if mode:
-        raise ValueError(f"Image '{file_name}' {too_deep(mode)}")
-    raise ValueError(
-        f"Image '{file_name}' has {frames} frames or pages. Save each as an image of its own, or "
-        "an animation as a video."
-    )
+
+
+def _read(f: BinaryIO, file_name: str, format: str, max_pixels: int, kind: ImageKind) -> np.ndarray:
+    """Read an open file; see :func:`read_image`, but errors do not name it.
+
+    Raises:
+        UnsuitableImageError: it can be read, but not used; or others of :data:`BROKEN`.
+    """
+    if kind != COLOUR or file_name.lower().endswith(NPY):
+        pixels = read_beyond_pillow(f, file_name, Limit(max_pixels, kind.channels))
+        if pixels is not None:
+            return in_order(kind.arrange(pixels), format)
+    with limit_of_pixels(max_pixels), open_image(f) as image:
+        frames = count_frames(image)
+        if frames > 1:
+            raise UnsuitableImageError(
+                f"has {frames} frames or pages. Save each as an image of its own, or an animation "
+                "as a video."
+            )
+        # The rest of utils.read_image, which would open the file once more.
+        return _to_array(image, utils._apply_exif_orientation, format, kind)
+
+
+def _to_array(
+    image: Image.Image,
+    turn: Callable[[Image.Image], Image.Image],
+    format: str,
+    kind: ImageKind,
+) -> np.ndarray:
+    """Make an array of an image of Pillow.
+
+    Args:
+        turn: turns it as its EXIF tag says.
+
+    Raises:
+        UnsuitableImageError: it is of another kind, or has been given 8 bits per channel by Pillow.
+    """
+    mode = deep_mode(image)
+    if mode and not (kind != COLOUR and mode in AS_STORED and image.format in (None, "TIFF")):
+        raise UnsuitableImageError(
+            f"has more than 8 bits per channel (Pillow's mode {mode}). Set INPUT.DTYPE to uint16 "
+            "or float32, for files in PNG, TIFF or .npy (docs/channels.md); or scale its values to "
+            "0 to 255 and save it with 8 bits."
+        )
+    image = turn(image)
+    if kind == COLOUR:
+        return utils.convert_PIL_to_numpy(image, format)
+    return in_order(kind.arrange(as_stored(image)), format)
+
+
+def in_order(pixels: np.ndarray, format: str, given: str = "RGB") -> np.ndarray:
+    """Exchange red and blue of an image (H, W, C) of three channels, if they are in another order.
+
+    Args:
+        format, given: "BGR" or "RGB", the order that is wanted and that of the image.
+    """
+    return pixels[:, :, ::-1] if pixels.shape[2] == 3 and format != given else pixels
 
 
 def convert_image(
-    image: Image.Image, format: str = "BGR", max_pixels: int = MAX_PIXELS
+    image: Image.Image,
+    format: str = "BGR",
+    max_pixels: int = MAX_PIXELS,
+    kind: ImageKind = COLOUR,
 ) -> np.ndarray:
-    """Convert an image of Pillow as :func:`read_image` does a file: (H, W, 3) uint8.
+    """Convert an image of Pillow as :func:`read_image` does a file: (H, W, C).
 
     Of several frames it is the one that the image is at.
 
     Args:
-        image: of any mode with 8 bits or less.
-        format: order of the channels, "BGR" or "RGB".
+        image: of any mode with 8 bits or less, if the kind does not say otherwise.
+        format, kind: see there.
         max_pixels: INPUT.MAX_PIXELS, for a file that is still to be read.
 
     Raises:
-        ValueError: it has more than 8 bits per channel, or its file is damaged.
+        ValueError: it is of another kind, or its file is damaged.
     """
-    mode = deep_mode(image)
-    if mode:
-        raise ValueError(too_deep(mode))
     try:
         with limit_of_pixels(max_pixels):
-            return utils.convert_PIL_to_numpy(ImageOps.exif_transpose(image), format)
+            return _to_array(image, ImageOps.exif_transpose, format, kind)
+    except UnsuitableImageError:
+        raise
     except BROKEN as error:
         raise ValueError(f"cannot be read: {describe(error)}") from error
 
@@ -171,14 +227,6 @@ def deep_mode(image: Image.Image) -> str:
             return found[0]
     bits = stored_bits(image)
     return f"{image.mode}, {bits} bits in the file" if bits > 8 else ""
-
-
-def too_deep(mode: str) -> str:
-    """Say what is wrong with an image that :func:`deep_mode` has a name for, and what to do."""
-    return (
-        f"has more than 8 bits per channel (Pillow's mode {mode}). Scale its values to 0 to 255 "
-        "and save it with 8 bits."
-    )
 
 
 def count_frames(image: Image.Image) -> int:
@@ -220,9 +268,12 @@ def check_size(file_name: str, size: Tuple[int, int], expected: Tuple[int, int])
 
 def _exif_rotates(file_name: str, size: Tuple[int, int]) -> bool:
     """Whether the file says that the image is to be turned by 90 degrees, which swaps its sides."""
-    with (
-        limit_of_pixels(2 * size[0] * size[1]),  # it was read before
-        PathManager.open(file_name, "rb") as f,
-        open_image(f) as image,
-    ):
-        return image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    try:
+        with (
+            limit_of_pixels(2 * size[0] * size[1]),  # it was read before
+            PathManager.open(file_name, "rb") as f,
+            open_image(f) as image,
+        ):
+            return image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    except UnidentifiedImageError:  # it was read without Pillow, which turns none
+        return False

@@ -9,15 +9,29 @@ from detectron2.config import CfgNode, configurable
 from detectron2.data import DatasetMapper, detection_utils
 from detectron2.data import transforms as T
 from detectron2.structures import Boxes, Instances, PolygonMasks
-from fvcore.transforms.transform import CropTransform
+from fvcore.transforms.transform import CropTransform, Transform
 from pycocotools import mask as mask_util
 
 from ..config import MAX_PIXELS
+from ..image_kind import COLOUR, ImageKind
 from ..modeling.run_length_masks import RunLengthMasks
+from ..resizing import transform_image
 from . import semantic_targets
 from .augmentation import add_augmentations
 from .image import check_size, read_image
 from .masks import area, to_rle, unpack_runs
+
+
+class _AugInput(T.AugInput):
+    """An image of any kind, and a semantic map, that augmentations transform."""
+
+    image: np.ndarray
+    sem_seg: Optional[np.ndarray]
+
+    def transform(self, tfm: Transform) -> None:
+        self.image = transform_image([tfm], self.image)
+        if self.sem_seg is not None:
+            self.sem_seg = tfm.apply_segmentation(self.sem_seg)
 
 
 class SCNetDatasetMapper(DatasetMapper):
@@ -37,6 +51,7 @@ class SCNetDatasetMapper(DatasetMapper):
         ignore_value: int,
         semantic_stride: int = 1,
         max_pixels: int = MAX_PIXELS,
+        kind: ImageKind = COLOUR,
         **kw,
     ):
         """Keep what the config says.
@@ -49,6 +64,7 @@ class SCNetDatasetMapper(DatasetMapper):
             num_semantic_classes, ignore_value: the values that a semantic map may have.
             semantic_stride: every so many pixels one of the semantic map is kept.
             max_pixels: that an image may have.
+            kind: the channels of the images and the type of their values.
             kw: see :class:`detectron2.data.DatasetMapper`.
         """
         super().__init__(is_train, **kw)
@@ -58,6 +74,7 @@ class SCNetDatasetMapper(DatasetMapper):
         self.ignore_value = ignore_value
         self.semantic_stride = semantic_stride
         self.max_pixels = max_pixels
+        self.kind = kind
 
     @classmethod
     def from_config(cls, cfg: CfgNode, is_train: bool = True) -> Dict[str, Any]:
@@ -73,6 +90,7 @@ class SCNetDatasetMapper(DatasetMapper):
         ret["ignore_value"] = cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE
         ret["semantic_stride"] = cfg.MODEL.SEM_SEG_HEAD.COMMON_STRIDE
         ret["max_pixels"] = cfg.INPUT.MAX_PIXELS
+        ret["kind"] = ImageKind.of(cfg)
         return ret
 
     def __call__(self, dataset_dict: Dict) -> Dict:
@@ -82,7 +100,7 @@ class SCNetDatasetMapper(DatasetMapper):
             dataset_dict: one image in Detectron2's format.
 
         Returns:
-            the same with "image" (3, h, w) and, in training, "instances" and, with the semantic
+            the same with "image" (C, h, w) and, in training, "instances" and, with the semantic
             branch, "sem_seg", uint8 (h / semantic_stride, w / semantic_stride), rounded up. The
             masks of the instances are :class:`RunLengthMasks`, or PolygonMasks with
             INPUT.MASK_FORMAT "polygon".
@@ -97,7 +115,7 @@ class SCNetDatasetMapper(DatasetMapper):
         dataset_dict = copy.deepcopy(dataset_dict)
         image = self.read(dataset_dict)
         sem_seg = self.semantic_target(dataset_dict) if self.is_train else None
-        aug_input = T.AugInput(image, sem_seg=sem_seg)
+        aug_input = _AugInput(image, sem_seg=sem_seg)
         try:
             transforms = self.augmentations(aug_input)
         except ValueError as error:
@@ -111,7 +129,7 @@ class SCNetDatasetMapper(DatasetMapper):
         if not self.is_train:
             dataset_dict.pop("annotations", None)
             return dataset_dict
-        if sem_seg is not None:
+        if aug_input.sem_seg is not None:
             stride = self.semantic_stride
             sem_seg = np.ascontiguousarray(aug_input.sem_seg[::stride, ::stride])
             dataset_dict["sem_seg"] = torch.as_tensor(sem_seg)
@@ -120,13 +138,13 @@ class SCNetDatasetMapper(DatasetMapper):
         return dataset_dict
 
     def read(self, dataset_dict: Dict) -> np.ndarray:
-        """Read the image, uint8 (H, W, 3).
+        """Read the image, (H, W, C) of the mapper's kind.
 
         Raises:
             FileNotFoundError, ValueError: see :meth:`__call__`.
         """
         name = dataset_dict["file_name"]
-        image = read_image(name, self.image_format, self.max_pixels)
+        image = read_image(name, self.image_format, self.max_pixels, self.kind)
         check_size(name, image.shape[:2], (dataset_dict["height"], dataset_dict["width"]))
         return image
 

@@ -20,6 +20,7 @@ from ..data.config_from_data import configure_for_datasets, configure_semantic
 from ..data.datasets.catalog import check_registered
 from ..data.once_per_machine import once_per_machine
 from ..data.own_data import data_opts, register_datasets
+from ..data.pixel_sample import set_pixel_statistics
 from ..overwrite import refuse_links
 from .distributed import on_main_process, share_threads
 from .full_disk import LOGGERS, let_log_files_pause
@@ -133,7 +134,9 @@ def configure_data(cfg: CfgNode, keep: Sequence[str], eval_only: bool = False) -
     def follow() -> Tuple[CfgNode, List[str]]:
         if own:
             return cfg, configure_for_datasets(cfg, keep, eval_only)
-        return cfg, [] if eval_only else configure_semantic(cfg, keep)
+        if eval_only:
+            return cfg, []
+        return cfg, [*configure_semantic(cfg, keep), *set_pixel_statistics(cfg, keep)]
 
     changed, decisions = once_per_machine(follow)
     cfg.merge_from_other_cfg(changed)

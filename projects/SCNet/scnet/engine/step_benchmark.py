@@ -126,7 +126,7 @@ def make_training_batch(cfg: CfgNode, settings: Settings) -> List[Dict]:
         a dict per image, as for the model in training; "sem_seg" is uint8 at the stride of the
         semantic head.
     """
-    batch = make_batch(cfg.INPUT.FORMAT, settings)
+    batch = make_batch(cfg.INPUT.FORMAT, settings, cfg.INPUT.CHANNELS)
     height, width = settings.size
     stride, classes = cfg.MODEL.SEM_SEG_HEAD.COMMON_STRIDE, cfg.MODEL.SEM_SEG_HEAD.NUM_CLASSES
     small = (-(-height // stride), -(-width // stride))

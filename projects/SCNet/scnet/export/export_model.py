@@ -31,8 +31,8 @@ def export_model(
         model_format: a key of ``WRITERS``.
         metadata: what goes with the model, as json.
         size: height and width of the image.
-        image: (3, H, W), 0 to 255, channels in the order of INPUT.FORMAT; it is resized to
-            ``size``. Without one, images of soft spots of colour are generated.
+        image: (C, H, W), with the values that files have, channels in the order of INPUT.FORMAT; it
+            is resized to ``size``. Without one, images of soft spots of colour are generated.
 
     Returns:
         how far the file is from the model.
@@ -44,7 +44,9 @@ def export_model(
     stem, ending = os.path.splitext(path)
     unverified = f"{stem}.unverified{ending}"
     WRITERS[model_format](model, unverified, metadata)
-    images = generate_images(size) if image is None else [F.interpolate(image[None], size)[0]]
+    in_bytes = metadata.get("dtype", "uint8") == "uint8"
+    given = None if image is None else [F.interpolate(image[None], size)[0]]
+    images = given or generate_images(model, size, in_bytes)
     exported, deviation = load_exported(unverified), Deviation(0, 0)
     for each in images:
         with torch.no_grad():
@@ -69,9 +71,17 @@ def export_model(
     return deviation
 
 
-def generate_images(size: Tuple[int, int]) -> Iterator[Tensor]:
-    """Generate images (3, H, W) of soft spots of colour."""
+def generate_images(model: SCNet, size: Tuple[int, int], in_bytes: bool = True) -> Iterator[Tensor]:
+    """Generate images (C, H, W) of soft spots of colour.
+
+    Args:
+        model: that they are for.
+        size: height and width.
+        in_bytes: values are from 0 to 255; else up to two deviations off the mean of the model's.
+    """
+    mean, std = model.pixel_mean, model.pixel_std
     generator = torch.Generator().manual_seed(0)
     for _ in range(GENERATED_IMAGES):
-        spots = torch.rand(1, 3, 9, 12, generator=generator) * 255
-        yield F.interpolate(spots, size, mode="bicubic")[0].clamp(0, 255).round()
+        spots = torch.rand(1, len(mean), 9, 12, generator=generator) * 255
+        image = F.interpolate(spots, size, mode="bicubic")[0].clamp(0, 255).round()
+        yield image if in_bytes else mean + (image / 127.5 - 1) * 2 * std

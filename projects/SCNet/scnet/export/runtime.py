@@ -35,16 +35,17 @@ class ExportedModel:
     """A model from a file, used like the one that the file was made of.
 
     Attributes:
-        metadata: "class_names"; "input_format", the order of the channels, "RGB" or "BGR";
-            "min_size_test" and "max_size_test", to which images are resized (INPUT.MIN_SIZE_TEST
-            and INPUT.MAX_SIZE_TEST); "max_pixels", INPUT.MAX_PIXELS; "outputs", names of the
-            outputs.
+        metadata: "class_names"; "channels" and "dtype", INPUT.CHANNELS and INPUT.DTYPE, 3 and
+            "uint8" where they are missing; "input_format", the order of three channels, "RGB" or
+            "BGR"; "min_size_test" and "max_size_test", to which images are resized
+            (INPUT.MIN_SIZE_TEST and INPUT.MAX_SIZE_TEST); "max_pixels", INPUT.MAX_PIXELS;
+            "outputs", names of the outputs.
     """
 
     def __init__(self, run: Callable[[Tensor, List[str]], List[Tensor]], metadata: Dict):
         """
         Args:
-            run: from an image (3, H, W) and names of outputs to these outputs.
+            run: from an image (C, H, W) and names of outputs to these outputs.
             metadata: see above.
         """
         self.run = run
@@ -56,8 +57,8 @@ class ExportedModel:
         """Find the objects in images.
 
         Args:
-            images: (3, H, W) each, 0 to 255, of any type, channels in the order of
-                ``input_format``.
+            images: (C, H, W) each, of any type, with the values that files have, 0 to 255 if
+                "dtype" is "uint8"; three channels in the order of ``input_format``.
             sizes: per image, height and width of the original, if the image was resized.
 
         Returns:
@@ -73,7 +74,7 @@ class ExportedModel:
         return detector_postprocess(self.detect(image), *size)
 
     def detect(self, image: Tensor) -> Instances:
-        """Find the objects in an image (3, H, W), with masks that are not pasted.
+        """Find the objects in an image (C, H, W), with masks that are not pasted.
 
         Returns:
             as :meth:`__call__`, but ``pred_masks`` (R, 1, M, M) are probabilities within the boxes.

@@ -42,7 +42,9 @@ def tracing_adapter(model: SCNet) -> TracingAdapter:
         )
     check_backbone(model)
     # What the image shows and how large it is does not matter.
-    image = torch.rand(3, 90, 122, generator=torch.Generator().manual_seed(0)) * 255
+    image = (
+        torch.rand(len(model.pixel_mean), 90, 122, generator=torch.Generator().manual_seed(0)) * 255
+    )
     return TracingAdapter(model, image, detect).eval()
 
 
@@ -69,7 +71,8 @@ def detect(model: SCNet, image: Tensor) -> Tuple[Tensor, ...]:
     """Run the model's own inference on one image.
 
     Args:
-        image: (3, H, W) float32, 0 to 255, channels in the order of INPUT.FORMAT.
+        image: (C, H, W) float32, values and channels as the config has them: 0 to 255, in the order
+            of INPUT.FORMAT.
 
     Returns:
         boxes (R, 4): x1, y1, x2, y2 in pixels of the image; scores (R,), the highest first;

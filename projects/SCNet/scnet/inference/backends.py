@@ -15,6 +15,7 @@ class Backend(Protocol):
     Attributes:
         names: of the classes.
         max_pixels: that an image file may have, INPUT.MAX_PIXELS.
+        kind: of the images that the model takes; not there where it is colour of 8 bits.
         device: that PyTorch computes on; not there where PyTorch does not compute.
     """
 
@@ -25,7 +26,7 @@ class Backend(Protocol):
         """Find the objects.
 
         Args:
-            images: (H, W, 3) uint8 each, BGR.
+            images: (H, W, C) each, of the backend's kind; three channels are BGR.
 
         Returns:
             per image, Instances at the size of the image; masks are ``mask_probabilities``

@@ -28,6 +28,7 @@ from ..checkpoint import load_model
 from ..config import get_config_file, read_cfg
 from ..data import read_image
 from ..device_name import device_name
+from ..image_kind import COLOUR, ImageKind
 from ..modeling.compiled_regions import compile_regions, is_compiled
 from ..modeling.context_pooler import ContextPooler
 from ..peak_memory import peak_memory as process_memory
@@ -120,9 +121,13 @@ class Settings:
         """Read the image as the first config allows: (H, W, 3) uint8, RGB.
 
         Raises:
-            FileNotFoundError, ValueError: see :func:`scnet.data.read_image`.
+            FileNotFoundError, ValueError: see :func:`scnet.data.read_image`; or the model takes no
+                colours of 8 bits.
         """
         cfg = read_cfg(self.config_files[0], self.opts)
+        kind = ImageKind.of(cfg)
+        if kind != COLOUR:
+            raise ValueError(f"--input is a photo, but the first config has {kind}. Leave it out.")
         return read_image(str(self.input), "RGB", cfg.INPUT.MAX_PIXELS)
 
 
@@ -197,12 +202,14 @@ def channels_last(model: nn.Module) -> str:
     return "yes" if there else "no"
 
 
-def make_batch(channels: str, settings: Settings) -> List[Dict]:
+def make_batch(order: str, settings: Settings, channels: int = 3) -> List[Dict]:
     """The inputs: smooth noise, or copies of the image of the settings.
 
     Args:
-        channels: their order, e.g. "BGR".
+        order: of three channels, e.g. "BGR".
+        channels: their number; others than three repeat red, green and blue.
     """
+    colours = order if channels == 3 else ("RGB" * channels)[:channels]
     height, width = settings.size
     torch.manual_seed(0)  # the same noise at every call
     images = torch.randint(256, (settings.batch_size, 3, height // 32 + 2, width // 32 + 2)).float()
@@ -210,7 +217,7 @@ def make_batch(channels: str, settings: Settings) -> List[Dict]:
         image = torch.from_numpy(settings.read_input().copy()).permute(2, 0, 1).float()
         images = image.expand(settings.batch_size, -1, -1, -1)
     images = F.interpolate(images, (height, width), mode="bilinear", antialias=True)
-    images = images[:, ["RGB".index(channel) for channel in channels]]
+    images = images[:, ["RGB".index(colour) for colour in colours]]
     return [{"image": image, "height": height, "width": width} for image in images]
 
 
@@ -306,7 +313,7 @@ def peak_memory(file: str, weights: str, settings: Settings) -> float:
         gc.collect()  # models that were measured before
         torch.cuda.reset_peak_memory_stats()
     model = optimize(make_model(file, weights, settings), settings)
-    run_once(model, make_batch(model.input_format, settings))
+    run_once(model, make_batch(model.input_format, settings, len(model.pixel_mean)))
     if settings.device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
     return process_memory() or nan
@@ -361,7 +368,7 @@ def measure_memory(settings: Settings) -> List[float]:
 def measure_speed(settings: Settings) -> List[Dict]:
     """The rows of the table without the memory."""
     models = [make_model(*job, settings) for job in zip(settings.config_files, settings.weights)]
-    batches = [make_batch(model.input_format, settings) for model in models]
+    batches = [make_batch(model.input_format, settings, len(model.pixel_mean)) for model in models]
     flops = [count_flops(model, batch) / 1e9 for model, batch in zip(models, batches)]
     # From the state dict: gamma and beta of frozen layers are buffers in Detectron2.
     states = [model.state_dict().items() for model in models]

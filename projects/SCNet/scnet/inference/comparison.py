@@ -102,7 +102,7 @@ def compare_models(
     predictors, names = read_models(models, opts, threshold)
     first = models[0][0]
     max_pixels = min(predictor.backend.max_pixels for predictor in predictors.values())
-    images = find_images(sources, max_pixels)
+    images = find_images(sources, max_pixels, predictors[first].kind)
     read = [image.file_name for image in images]
     annotated = {i.dataset for i in images if i.record and i.record.get("annotations")}
     for dataset in annotated:
@@ -143,7 +143,8 @@ def read_models(
     """Predictors by the names of the models, from (name, config file, weights); and the classes.
 
     Raises:
-        ValueError: fewer than two models, two of the same name, or of different classes.
+        ValueError: fewer than two models, two of the same name, or of different classes or kinds
+            of images.
         FileNotFoundError: a config or weights file does not exist.
     """
     if len(models) < 2:
@@ -160,6 +161,11 @@ def read_models(
     names = predictors[first].names
     for name, predictor in predictors.items():
         refuse_other_classes(f"Model '{first}'", names, f"model '{name}'", predictor.names)
+        if predictor.kind != predictors[first].kind:
+            raise ValueError(
+                f"Model '{first}' takes images with {predictors[first].kind}, and model '{name}' "
+                f"with {predictor.kind}."
+            )
     return predictors, names
 
 

@@ -8,7 +8,10 @@ from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.structures import Instances
 
 from ..config import MAX_PIXELS
+from ..data.image import in_order
 from ..export.runtime import load_exported
+from ..image_kind import COLOUR, ImageKind
+from ..resizing import transform_image
 from .mask_formats import resize
 from .pytorch_backend import Config
 
@@ -57,6 +60,7 @@ class ExportedBackend:
         metadata = self.model.metadata
         self.names = metadata["class_names"]
         self.max_pixels = metadata.get("max_pixels", MAX_PIXELS)  # files of version 0.1 say none
+        self.kind = ImageKind(*(metadata.get(x, getattr(COLOUR, x)) for x in COLOUR._fields))
         self.resize = ResizeShortestEdge(metadata["min_size_test"], metadata["max_size_test"])
 
     def __call__(self, images: List[np.ndarray]) -> List[Instances]:
@@ -67,8 +71,7 @@ class ExportedBackend:
         ]
 
     def _prepare(self, pixels: np.ndarray) -> torch.Tensor:
-        """Make the file's input (3, h, w) from an image (H, W, 3), BGR."""
-        if self.model.metadata["input_format"] == "RGB":
-            pixels = pixels[:, :, ::-1]
-        pixels = self.resize.get_transform(pixels).apply_image(pixels)
+        """Make the file's input (C, h, w) from an image (H, W, C); three channels are BGR."""
+        pixels = in_order(pixels, self.model.metadata["input_format"], given="BGR")
+        pixels = transform_image([self.resize.get_transform(pixels)], pixels)
         return torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -12,6 +12,8 @@ from detectron2.data import DatasetCatalog
 
 from ..config import MAX_PIXELS
 from ..data import read_image
+from ..data.stored_pixels import NPY
+from ..image_kind import COLOUR, ImageKind
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
@@ -26,7 +28,7 @@ class Frame(NamedTuple):
     Attributes:
         source: where it is from.
         number: of the frame within its video, from 1.
-        pixels: (H, W, 3) uint8, BGR.
+        pixels: (H, W, C), as :func:`scnet.data.read_image` gives them.
     """
 
     source: Union["InputImage", "InputVideo"]
@@ -49,6 +51,7 @@ class InputImage:
         dataset: name of the data set that the image belongs to; None if it belongs to none.
         record: Detectron2's dict of the image in that data set.
         max_pixels: INPUT.MAX_PIXELS of the model that it is for.
+        kind: of the images that the model takes.
     """
 
     file_name: str
@@ -56,6 +59,7 @@ class InputImage:
     dataset: Optional[str] = None
     record: Optional[Dict] = None
     max_pixels: int = MAX_PIXELS
+    kind: ImageKind = COLOUR
 
     def count(self) -> int:
         """The number of frames, which is 1."""
@@ -67,7 +71,8 @@ class InputImage:
         Raises:
             FileNotFoundError, ValueError: see :func:`scnet.data.read_image`.
         """
-        yield Frame(self, 1, read_image(self.file_name, max_pixels=self.max_pixels))
+        pixels = read_image(self.file_name, max_pixels=self.max_pixels, kind=self.kind)
+        yield Frame(self, 1, pixels)
 
 
 @dataclass
@@ -160,21 +165,28 @@ def frames_of(inputs: Iterable[Input]) -> Iterator[Frame]:
         yield from source.frames()
 
 
-def find_inputs(sources: Iterable[str], max_pixels: int = MAX_PIXELS) -> List[Input]:
+def find_inputs(
+    sources: Iterable[str], max_pixels: int = MAX_PIXELS, kind: ImageKind = COLOUR
+) -> List[Input]:
     """Find the images and videos that the sources name, each once.
 
     Args:
         sources: image files; video files; folders, for the images in them and below; patterns
             such as "photos/*.jpg", in which ** stands for folders too; names of registered data
             sets; numbers of cameras.
-        max_pixels: INPUT.MAX_PIXELS of the model that they are for.
+        max_pixels, kind: see :class:`InputImage`. Folders hold arrays of NumPy (.npy), too, unless
+            the kind is colour of 8 bits.
 
     Raises:
         FileNotFoundError: a source is nothing of that kind, or has no images.
+        ValueError: a source is a video or a camera, and the kind is no colour of 8 bits.
     """
     inputs: Dict[str, Input] = {}
     for source in sources:
-        inputs.update({x.file_name: x for x in _find(source, max_pixels)})
+        inputs.update({x.file_name: x for x in _find(source, max_pixels, kind)})
+    for x in inputs.values():
+        if isinstance(x, InputVideo) and kind != COLOUR:
+            raise ValueError(f"The {x} gives colours of 8 bits, but the model takes {kind}.")
     return list(inputs.values())
 
 
@@ -194,7 +206,9 @@ def refuse_same_pictures(inputs: Iterable[Input]) -> None:
         first[x.picture] = x.file_name
 
 
-def find_images(sources: Iterable[str], max_pixels: int = MAX_PIXELS) -> List[InputImage]:
+def find_images(
+    sources: Iterable[str], max_pixels: int = MAX_PIXELS, kind: ImageKind = COLOUR
+) -> List[InputImage]:
     """Find the images that the sources name, each with a picture of its own.
 
     Arguments and errors as for :func:`find_inputs`.
@@ -203,7 +217,7 @@ def find_images(sources: Iterable[str], max_pixels: int = MAX_PIXELS) -> List[In
         ValueError: a source names a video or a camera; or see :func:`refuse_same_pictures`.
     """
     images: List[InputImage] = []
-    for x in find_inputs(sources, max_pixels):
+    for x in find_inputs(sources, max_pixels, kind):
         if isinstance(x, InputVideo):
             raise ValueError(f"'{x.file_name}' is a video or a camera; give images.")
         images.append(x)
@@ -211,40 +225,40 @@ def find_images(sources: Iterable[str], max_pixels: int = MAX_PIXELS) -> List[In
     return images
 
 
-def _find(source: str, max_pixels: int) -> List[Input]:
+def _find(source: str, max_pixels: int, kind: ImageKind) -> List[Input]:
     """Find what one source names; see :func:`find_inputs`."""
     path = Path(source)
+    suffixes = IMAGE_SUFFIXES if kind == COLOUR else IMAGE_SUFFIXES | {NPY}
     found: List[Input]
     if path.is_dir():
         # macOS keeps what other systems have no place for in "._photo.jpg" beside "photo.jpg".
         files = (p for p in path.rglob("*") if not p.name.startswith("._"))
-        found = [_file(p, path, max_pixels) for p in sorted(files) if _is_named(p, IMAGE_SUFFIXES)]
+        named = (p for p in sorted(files) if _is_named(p, suffixes))
+        found = [_file(p, path, max_pixels, kind) for p in named]
     elif path.is_file():
-        found = [_file(path, path.parent, max_pixels)]
+        found = [_file(path, path.parent, max_pixels, kind)]
     elif source in DatasetCatalog:
         records = DatasetCatalog.get(source)
         paths = [Path(os.path.abspath(r["file_name"])) for r in records]
         folder = os.path.commonpath([p.parent for p in paths]) if paths else ""
         pictures = [str(p.relative_to(folder).with_suffix(".png")) for p in paths]
         found = [
-            InputImage(r["file_name"], picture, source, r, max_pixels)
+            InputImage(r["file_name"], picture, source, r, max_pixels, kind)
             for r, picture in zip(records, pictures)
         ]
     elif source.isdecimal():
         found = [InputVideo(source, f"camera{source}.mp4", int(source))]
     elif glob.has_magic(source):
         fixed = next(k for k, part in enumerate(path.parts) if glob.has_magic(part))
-        root, known = Path(*path.parts[:fixed]), IMAGE_SUFFIXES | VIDEO_SUFFIXES
+        root, known = Path(*path.parts[:fixed]), suffixes | VIDEO_SUFFIXES
         matches = (Path(p) for p in glob.glob(source, recursive=True))
-        found = [_file(p, root, max_pixels) for p in sorted(matches) if _is_named(p, known)]
+        found = [_file(p, root, max_pixels, kind) for p in sorted(matches) if _is_named(p, known)]
     else:
         raise FileNotFoundError(
             f"'{source}' is no image, folder or registered data set, no video and no camera."
         )
     if not found:
-        raise FileNotFoundError(
-            f"'{source}' holds no images ({', '.join(sorted(IMAGE_SUFFIXES))})."
-        )
+        raise FileNotFoundError(f"'{source}' holds no images ({', '.join(sorted(suffixes))}).")
     return found
 
 
@@ -256,9 +270,10 @@ def _is_named(path: Path, suffixes: Set[str]) -> bool:
     return path.suffix.lower() in suffixes and not path.is_dir()
 
 
-def _file(path: Path, root: Path, max_pixels: int) -> Input:
+def _file(path: Path, root: Path, max_pixels: int, kind: ImageKind) -> Input:
     """Make an input of a file; its picture lies where the file lies within ``root``."""
     relative = path.relative_to(root)
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return InputVideo(str(path), str(relative.with_suffix(".mp4")))
-    return InputImage(str(path), str(relative.with_suffix(".png")), max_pixels=max_pixels)
+    picture = str(relative.with_suffix(".png"))
+    return InputImage(str(path), picture, max_pixels=max_pixels, kind=kind)

@@ -74,7 +74,7 @@ def predict_files(
     """
     if limit is not None and limit < 1:
         raise ValueError("--limit must be 1 or more.")
-    all_inputs = find_inputs(sources, predictor.backend.max_pixels)
+    all_inputs = find_inputs(sources, predictor.backend.max_pixels, predictor.kind)
     inputs = all_inputs[:limit]
     writers: List[Tuple[Writer, float]] = []  # and the lowest score for each
     if pictures:

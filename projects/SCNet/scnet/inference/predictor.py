@@ -11,6 +11,8 @@ from detectron2.data.catalog import Metadata
 from detectron2.structures import Instances
 
 from ..data import convert_image
+from ..data.image import in_order
+from ..image_kind import COLOUR, ImageKind
 from ..modeling.class_metadata import make_metadata
 from .backends import BACKENDS, Backend
 from .forked import note_threads
@@ -24,7 +26,7 @@ class Array(NamedTuple):
 
     Attributes:
         number: its place among the images that were given, from 1.
-        pixels: (H, W, 3) uint8, BGR.
+        pixels: (H, W, C), as :func:`scnet.data.read_image` gives them.
     """
 
     number: int
@@ -50,6 +52,7 @@ class Predictor:
 
     Attributes:
         backend: what runs the model.
+        kind: of the images that it takes.
         metadata: ``thing_classes``, the names of the classes, for Detectron2's Visualizer.
     """
 
@@ -102,6 +105,7 @@ class Predictor:
         given = {"trusted": trusted or None, "device": device}
         more = {name: value for name, value in given.items() if value is not None}
         self.backend: Backend = make_backend(weights, config, threshold, **more)
+        self.kind: ImageKind = getattr(self.backend, "kind", COLOUR)
         self.metadata: Metadata = make_metadata({"thing_classes": self.backend.names})
         self.threshold = threshold
         self.classes = None if classes is None else self._numbers(classes)
@@ -125,8 +129,9 @@ class Predictor:
         """Find the objects in any number of images, read when they are needed.
 
         Args:
-            images: files; arrays (H, W, 3) uint8, or (H, W) in shades of gray; images of Pillow,
-                which are turned as their EXIF tag says, like files; or one source or several of
+            images: files; arrays (H, W, 3) uint8, or (H, W) in shades of gray, or for a model of
+                other images (H, W, INPUT.CHANNELS) of the type INPUT.DTYPE; images of Pillow, which
+                are turned as their EXIF tag says, like files; or one source or several of
                 :func:`find_inputs`: a folder, a pattern, a video, the number of a camera.
 
         Yields:
@@ -158,12 +163,13 @@ class Predictor:
             if isinstance(image, Frame):
                 yield image
             elif isinstance(image, (str, Path, int)):
-                yield from frames_of(find_inputs([str(image)], self.backend.max_pixels))
+                limit = self.backend.max_pixels
+                yield from frames_of(find_inputs([str(image)], limit, self.kind))
             else:
-                yield Array(number, self._bgr(image, number))
+                yield Array(number, self._arrange(image, number))
 
-    def _bgr(self, image: Any, number: int) -> np.ndarray:
-        """Make an image (H, W, 3) uint8, BGR, of what was given.
+    def _arrange(self, image: Any, number: int) -> np.ndarray:
+        """Make an image (H, W, C), three channels as BGR, of what was given.
 
         Raises:
             ValueError: it is no image.
@@ -171,7 +177,7 @@ class Predictor:
         name = f"Image number {number}"
         if isinstance(image, PIL.Image.Image):
             try:
-                return convert_image(image, "BGR", self.backend.max_pixels)
+                return convert_image(image, "BGR", self.backend.max_pixels, self.kind)
             except ValueError as error:
                 raise ValueError(f"{name} {error}") from error
         if image is None:
@@ -182,18 +188,13 @@ class Predictor:
             shape = f" of shape {tuple(image.shape)}" if isinstance(image, torch.Tensor) else ""
             raise ValueError(
                 f"{name} is a {type(image).__module__}.{type(image).__name__}{shape}. Give the "
-                "name of a file, an image of Pillow, or a NumPy array (height, width, 3) of uint8."
+                "name of a file, an image of Pillow, or a NumPy array (height, width, channels)."
             )
-        if image.ndim == 2 or image.shape[2:] == (1,):
-            pixels = np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
-        else:
-            pixels = image
-        if pixels.ndim != 3 or pixels.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
-            raise ValueError(
-                f"{name} is an array of shape {image.shape} and type {image.dtype}; height x width "
-                "x 3, or height x width, and uint8 are needed."
-            )
-        return pixels if self.array_format == "BGR" else pixels[:, :, ::-1]
+        try:
+            pixels = self.kind.arrange(image)
+        except ValueError as error:
+            raise ValueError(f"{name} {error}") from error
+        return in_order(pixels, "BGR", given=self.array_format)
 
     def _numbers(self, classes: Sequence[str]) -> torch.Tensor:
         """Find the indices of classes by their names.

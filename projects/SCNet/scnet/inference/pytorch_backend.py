@@ -14,8 +14,11 @@ from detectron2.structures import Instances
 from ..checkpoint import load_model
 from ..config import read_cfg
 from ..data import class_names
+from ..data.image import in_order
 from ..data.own_data import register_datasets
+from ..image_kind import ImageKind
 from ..modeling.test_time_augmentation import SCNetWithTTA
+from ..resizing import transform_image
 from .mask_formats import resize
 from .optimize import optimize_as_configured
 
@@ -68,6 +71,7 @@ class PyTorchBackend:
         self.divisor = max(model.backbone.size_divisibility, 1)
         self.input_format = cfg.INPUT.FORMAT
         self.max_pixels = cfg.INPUT.MAX_PIXELS
+        self.kind = ImageKind.of(cfg)
         augmented = cfg.TEST.AUG.ENABLED  # by the model, from the image as it is
         size = 0 if augmented else cfg.INPUT.MIN_SIZE_TEST
         self.resize = ResizeShortestEdge(size, cfg.INPUT.MAX_SIZE_TEST)
@@ -103,11 +107,10 @@ class PyTorchBackend:
         return self.model.inference(inputs, do_postprocess=False)
 
     def _prepare(self, pixels: np.ndarray) -> Dict:
-        """Make the model's input from an image (H, W, 3)."""
+        """Make the model's input from an image (H, W, C)."""
         height, width = pixels.shape[:2]
-        if self.input_format == "RGB":
-            pixels = pixels[:, :, ::-1]
-        pixels = self.resize.get_transform(pixels).apply_image(pixels)
+        pixels = in_order(pixels, self.input_format, given="BGR")
+        pixels = transform_image([self.resize.get_transform(pixels)], pixels)
         image = torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         return {"image": image, "height": height, "width": width}
 

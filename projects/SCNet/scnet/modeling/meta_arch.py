@@ -16,6 +16,7 @@ from detectron2.utils.events import get_event_storage
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..image_kind import COLOUR, ImageKind, to_rgb
 from . import class_metadata
 from .activation_checkpointing import checkpoint_activations
 from .backbone.keys import check_backbone_keys
@@ -51,6 +52,7 @@ class SCNet(GeneralizedRCNN):
 
     Attributes:
         autocast_dtype: of convolutions and matrix products at inference.
+        kind: of the images.
         metadata: the names of the classes, for Detectron2's Visualizer. They are loaded and saved
             with the weights; training sets them.
     """
@@ -66,6 +68,7 @@ class SCNet(GeneralizedRCNN):
         panoptic_combination: Optional[PanopticCombination] = None,
         image_scores_output: bool = False,
         activation_checkpointing: Sequence[str] = (),
+        kind: ImageKind = COLOUR,
         **kwargs,
     ):
         """
@@ -78,6 +81,7 @@ class SCNet(GeneralizedRCNN):
             panoptic_combination: makes "panoptic_seg" of the instances and "sem_seg".
             image_scores_output: predictions have "image_scores".
             activation_checkpointing: see :func:`checkpoint_activations`.
+            kind: of the images.
             kwargs: see :class:`detectron2.modeling.GeneralizedRCNN`.
 
         Raises:
@@ -92,6 +96,7 @@ class SCNet(GeneralizedRCNN):
         self.panoptic_combination = panoptic_combination
         self.image_scores_output = image_scores_output
         self.autocast_dtype = torch.float32
+        self.kind = kind
         self.metadata = Metadata()
         self._check_parts()
         checkpoint_activations(self, activation_checkpointing)
@@ -114,6 +119,7 @@ class SCNet(GeneralizedRCNN):
         if scnet.SEMANTIC.OUTPUT and scnet.SEMANTIC.SOURCE == "panoptic" and cfg.MODEL.MASK_ON:
             ret["panoptic_combination"] = PanopticCombination(cfg)
         ret["image_scores_output"] = scnet.GLOBAL_CONTEXT.OUTPUT
+        ret["kind"] = ImageKind.of(cfg)
         ret["activation_checkpointing"] = scnet.ACTIVATION_CHECKPOINTING
         return ret
 
@@ -164,7 +170,7 @@ class SCNet(GeneralizedRCNN):
         """The losses of a batch in training, its predictions otherwise.
 
         Args:
-            batched_inputs: a dict per image with "image" (3, h, w); in training "instances" and,
+            batched_inputs: a dict per image with "image" (C, h, w); in training "instances" and,
                 with the semantic branch, "sem_seg" (h, w); at inference "height" and "width" of
                 the output.
 
@@ -198,7 +204,8 @@ class SCNet(GeneralizedRCNN):
         _, detector_losses = self.roi_heads(images, features, proposals, targets)
         losses.include(detector_losses)
         if self.vis_period > 0 and get_event_storage().iter % self.vis_period == 0:
-            self.visualize_training(batched_inputs, proposals)
+            pictures = [{**x, "image": self._picture(x["image"])} for x in batched_inputs]
+            self.visualize_training(pictures, proposals)
         return losses
 
     def inference(
@@ -249,12 +256,27 @@ class SCNet(GeneralizedRCNN):
             logits[GLOBAL_CONTEXT], features[GLOBAL_CONTEXT] = self.global_context_head(features)
         return features, logits
 
+    def _picture(self, image: Tensor) -> Tensor:
+        """Make an image (C, H, W) one that can be shown: (3, H, W) uint8, in the model's order."""
+        picture = to_rgb(image.permute(1, 2, 0).cpu().numpy(), self.input_format)
+        picture = picture[:, :, ::-1] if self.input_format == "BGR" else picture
+        return torch.as_tensor(picture.copy()).permute(2, 0, 1)
+
     def preprocess_image(self, batched_inputs: List[Dict]) -> ImageList:
         """Normalise the images of a batch and pad them, to squares if the backbone wants them.
 
         Raises:
-            ValueError: an image is larger than the square; Detectron2 would cut it off.
+            ValueError: an image has other channels than MODEL.PIXEL_MEAN, of which PyTorch would
+                make several out of one; or it is larger than the square, and Detectron2 would cut
+                it off.
         """
+        channels = len(self.pixel_mean)
+        for image in (x["image"] for x in batched_inputs):
+            if image.shape[0] != channels:
+                raise ValueError(
+                    f"An image has the shape {tuple(image.shape)}, but the model takes {channels} "
+                    "channels (INPUT.CHANNELS)."
+                )
         side = self.backbone.padding_constraints.get("square_size", 0)
         for image in (x["image"] for x in batched_inputs) if side > 0 else ():
             if max(image.shape[-2:]) > side:

@@ -15,6 +15,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torchvision.ops import nms
 
+from ..resizing import is_pillows, transform_image
 from .context_pooler import pooling_maps
 
 
@@ -45,7 +46,15 @@ class MultiScaleFlip:
 
     def __call__(self, dataset_dict: Dict) -> List[Dict]:
         """See :meth:`DatasetMapperTTA.__call__`."""
-        return [x for mapper in self.mappers for x in mapper(dataset_dict)]
+        pixels = dataset_dict["image"].permute(1, 2, 0).numpy()
+        if is_pillows(pixels):
+            return [x for mapper in self.mappers for x in mapper(dataset_dict)]
+        given = {**dataset_dict, "image": dataset_dict["image"].float()}  # which it can resize
+        versions = [x for mapper in self.mappers for x in mapper(given)]
+        for x in versions:  # the first of their transforms leads to the image that is given
+            version = transform_image(x["transforms"].transforms[1:], pixels)
+            x["image"] = torch.as_tensor(version.copy()).permute(2, 0, 1)
+        return versions
 
 
 class SCNetWithTTA(GeneralizedRCNNWithTTA):

@@ -10,6 +10,7 @@ from tabulate import tabulate
 from tqdm import tqdm
 
 from ... import visualization
+from ...image_kind import COLOUR, ImageKind
 from ...overwrite import refuse_to_replace
 from ...whole_files import whole_file
 from ..config_from_data import set_data_keys
@@ -108,23 +109,25 @@ def check_datasets(
             chosen = [records[drawable[k]] for k in choose(paths, report, pictures)]
             if chosen:
                 file_name = f"{name.replace('/', '_')}.png"
-                sheet = contact_sheet(chosen, names[name], cfg.INPUT.MAX_PIXELS)
+                sheet = contact_sheet(chosen, names[name], cfg.INPUT.MAX_PIXELS, ImageKind.of(cfg))
                 visualization.write_rgb(os.path.join(folder, file_name), sheet)
         print(f"The report and the pictures are in {folder}.")
     return not any(report.errors.values())
 
 
-def contact_sheet(records: List[Dict], names: List[str], max_pixels: int) -> np.ndarray:
+def contact_sheet(
+    records: List[Dict], names: List[str], max_pixels: int, kind: ImageKind = COLOUR
+) -> np.ndarray:
     """Images with their annotations, one picture (H, W, 3) of all.
 
     Args:
         records: Detectron2's dicts of the images.
         names: of the classes.
-        max_pixels: INPUT.MAX_PIXELS.
+        max_pixels, kind: see :func:`scnet.data.read_image`.
     """
     cells = []
     for record in records:
-        pixels = read_image(record["file_name"], max_pixels=max_pixels)
+        pixels = read_image(record["file_name"], max_pixels=max_pixels, kind=kind)
         picture = visualization.draw_ground_truth(pixels, record, names)
         scale = CELL / max(picture.shape)
         size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]

@@ -9,7 +9,6 @@ from detectron2.utils.file_io import PathManager
 from pycocotools import mask as mask_util
 from torch import tensor
 
-from ..image import check_size, read_image
 from ..mapper import SCNetDatasetMapper
 from ..masks import area, to_rle
 from .report import Report
@@ -34,7 +33,7 @@ def check_image_files(
         read, and has the right size.
     """
     for record in records:
-        drawable = _check_image(record, report, mapper.max_pixels)
+        drawable = _check_image(record, report, mapper)
         if drawable:
             _check_masks(record, report)
             _check_training(record, mapper, report)
@@ -51,16 +50,14 @@ def check_image_files(
         yield record, drawable
 
 
-def _check_image(record: Dict, report: Report, max_pixels: int) -> bool:
+def _check_image(record: Dict, report: Report, mapper: SCNetDatasetMapper) -> bool:
     """Report an image that cannot be read, or has another size than the json says.
 
     Returns:
         whether it is all right.
     """
-    path = record["file_name"]
     try:
-        size = read_image(path, max_pixels=max_pixels).shape[:2]
-        check_size(path, size, (record["height"], record["width"]))
+        mapper.read(record)
     except utils.SizeMismatchError as error:
         report.error("wrong size", str(error))
         return False

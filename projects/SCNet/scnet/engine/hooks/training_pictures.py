@@ -5,11 +5,11 @@ from typing import Dict
 import numpy as np
 import torch
 from detectron2.data.catalog import Metadata
-from detectron2.data.detection_utils import convert_image_to_rgb
 from detectron2.engine import HookBase
 from detectron2.structures import Instances
 from detectron2.utils.visualizer import Visualizer
 
+from ...image_kind import to_rgb
 from ...modeling import SCNet
 from ...modeling.run_length_masks import with_bitmaps
 from ..step import StepTrainer
@@ -55,16 +55,16 @@ def labels_and_predictions(
     """Draw the image twice: on the left with its ground truth, on the right with predictions.
 
     Args:
-        batched_input: a training input, with "image" (3, h, w) and "instances".
+        batched_input: a training input, with "image" (C, h, w) and "instances".
         predictions: for the image as it is in the input, best first; the best 20 are drawn.
-        image_format: of the image, "RGB" or "BGR".
+        image_format: of an image of three channels, "RGB" or "BGR".
         metadata: has the names of the classes as far as they are known.
 
     Returns:
         uint8 (3, h, 2 w), RGB.
     """
     image = batched_input["image"].permute(1, 2, 0).cpu().numpy()
-    image = convert_image_to_rgb(image, image_format).clip(0, 255).astype(np.uint8)
+    image = to_rgb(image, image_format)
     truth = with_bitmaps(batched_input["instances"].to("cpu"))
     names = metadata.get("thing_classes")
     labelled = Visualizer(image, metadata).overlay_instances(

@@ -19,7 +19,7 @@ def build_mvit_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     Raises:
         ValueError: timm is missing; or see :func:`build_fpn` and :func:`freeze_stages`.
     """
-    require_timm("build_mvit_fpn_backbone")
+    require_timm("'build_mvit_fpn_backbone' (MODEL.BACKBONE.NAME)")
     mvit = cfg.MODEL.MVIT
     bottom_up = MViT(
         in_chans=input_shape.channels,

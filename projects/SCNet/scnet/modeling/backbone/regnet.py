@@ -18,7 +18,7 @@ def build_regnet_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     """
     regnet = cfg.MODEL.REGNET
     bottom_up = RegNet(
-        stem_class=SimpleStem,
+        stem_class=lambda _, *widths: SimpleStem(input_shape.channels, *widths),  # not always 3
         stem_width=32,
         block_class=ResBottleneckBlock,
         depth=regnet.DEPTH,

@@ -13,7 +13,7 @@ def require_timm(name: str) -> ModuleType:
     """Import timm, and from it the module that Detectron2 would import with a warning.
 
     Args:
-        name: the MODEL.BACKBONE.NAME that needs it.
+        name: what needs it, and the key that has it.
 
     Raises:
         ValueError: timm is not installed.
@@ -24,7 +24,7 @@ def require_timm(name: str) -> ModuleType:
         if error.name != "timm":
             raise
         raise ValueError(
-            f"MODEL.BACKBONE.NAME '{name}' needs the package timm, which is not installed. Run "
+            f"{name} needs the package timm, which is not installed. Run "
             "python -m pip install 'timm>=1.0.31' (the extra 'backbones' of this package)."
         ) from error
     if find_spec(PARTS) is None:

@@ -16,7 +16,7 @@ def build_swin_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
     Raises:
         ValueError: timm is missing; or see :func:`build_fpn` and :func:`freeze_stages`.
     """
-    require_timm("build_swin_fpn_backbone")
+    require_timm("'build_swin_fpn_backbone' (MODEL.BACKBONE.NAME)")
     swin = cfg.MODEL.SWIN
     bottom_up = SwinTransformer(
         in_chans=input_shape.channels,

@@ -11,8 +11,9 @@ from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone
 from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ...image_kind import ImageKind
 from .layer_order import freeze_stages
-from .pixel_statistics import Pixels, require_pixels
+from .pixel_statistics import Pixels, of_timm, require_pixels
 from .pyramid import build_fpn
 from .require_timm import require_timm
 
@@ -69,7 +70,7 @@ class TimmBackbone(Backbone):
         self.model: Any = model
 
     def forward(self, x: Tensor) -> Dict[str, Tensor]:
-        """(N, 3, H, W) -> the maps, (N, C, H / stride, W / stride), by name."""
+        """(N, channels, H, W) -> the maps, (N, C, H / stride, W / stride), by name."""
         maps = self.model.forward_intermediates(
             x, indices=self.indices, output_fmt="NCHW", intermediates_only=True
         )
@@ -108,17 +109,21 @@ class TimmBackbone(Backbone):
             ) from error
 
 
-def create_model(cfg: CfgNode) -> Any:
+def create_model(cfg: CfgNode, channels: int = 3) -> Any:
     """Let timm make the model of MODEL.TIMM.NAME, with its pretrained weights if they are needed.
 
     They are if MODEL.TIMM.PRETRAINED is True and MODEL.WEIGHTS is empty: other weights would
-    replace them.
+    replace them. For other channels than three timm adapts them, by the rule of
+    :mod:`scnet.checkpoint.stem`.
+
+    Args:
+        channels: of the images.
 
     Raises:
         ValueError: there is no such model or no weights of it, or they know other images.
         OSError: the weights cannot be fetched.
     """
-    timm = require_timm("build_timm_fpn_backbone")
+    timm = require_timm("'build_timm_fpn_backbone' (MODEL.BACKBONE.NAME)")
     name, pretrained = cfg.MODEL.TIMM.NAME, cfg.MODEL.TIMM.PRETRAINED
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), 3)
@@ -131,7 +136,9 @@ def create_model(cfg: CfgNode) -> Any:
     options = {"drop_path_rate": cfg.MODEL.TIMM.DROP_PATH} if cfg.MODEL.TIMM.DROP_PATH else {}
     weights = f"timm's weights of '{name}' (MODEL.TIMM.PRETRAINED)"
     try:
-        model = timm.create_model(name, pretrained=load, num_classes=0, **options)
+        model = timm.create_model(
+            name, pretrained=load, num_classes=0, in_chans=channels, **options
+        )
     except OSError as error:
         raise OSError(
             f"Cannot fetch {weights}: {error}. Connect to the network once, or set MODEL.TIMM."
@@ -141,8 +148,8 @@ def create_model(cfg: CfgNode) -> Any:
         raise ValueError(f"timm cannot make '{name}' (MODEL.TIMM): {error}.") from error
     if pretrained:
         known = model.pretrained_cfg
-        mean, std = (tuple(255 * x for x in known[key]) for key in ("mean", "std"))
-        require_pixels(cfg, Pixels("RGB", mean, std), weights[:1].upper() + weights[1:])
+        known_pixels, name = of_timm(known["mean"], known["std"]), weights[:1].upper() + weights[1:]
+        require_pixels(name, known_pixels, Pixels.of(cfg), ImageKind.of(cfg))
     if load:
         source = known.get("file") or known.get("hf_hub_id") or known.get("url")
         logger.info(f"The backbone begins with {weights}, from {source}.")
@@ -164,7 +171,7 @@ def build_timm_fpn_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> FPN:
             f"MODEL.TIMM.NORM is '{norm}'. It may be '', for the norm that the model has, or "
             "'FrozenBN' for batch norm that is constant."
         )
-    bottom_up = TimmBackbone(create_model(cfg), cfg.MODEL.TIMM.OUT_INDICES)
+    bottom_up = TimmBackbone(create_model(cfg, input_shape.channels), cfg.MODEL.TIMM.OUT_INDICES)
     freeze_stages(bottom_up, cfg.MODEL.BACKBONE.FREEZE_AT)
     if norm == "FrozenBN":
         norms = [m for m in bottom_up.modules() if isinstance(m, _BatchNorm)]

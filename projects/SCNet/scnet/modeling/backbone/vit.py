@@ -24,7 +24,7 @@ def build_vit_backbone(cfg: CfgNode, input_shape: ShapeSpec) -> SimpleFeaturePyr
         ValueError: timm is missing; or see :func:`build_simple_pyramid` and
             :func:`freeze_stages`.
     """
-    require_timm("build_vit_backbone")
+    require_timm("'build_vit_backbone' (MODEL.BACKBONE.NAME)")
     vit = cfg.MODEL.VIT
     net = ViT(
         img_size=vit.IMG_SIZE,
