@@ -1,10 +1,10 @@
 #!/usr/bin/env python
 """Read a data set as training would, and report what is wrong with it.
 
-    python projects/SCNet/tools/check_dataset.py --config-file C \
+    %(prog)s --config C \
         --train-json A --train-images D --val-json B --val-images E --output FOLDER
 
-Takes the arguments of train_net.py. FOLDER gets report.md, and a contact sheet per data set: its
+Takes the arguments of a training. FOLDER gets report.md, and a contact sheet per data set: its
 images with their annotations, those with problems first. The exit status is 1 if training would
 fail or learn something wrong.
 """
@@ -13,6 +13,7 @@ import sys
 from argparse import REMAINDER, Namespace
 
 from scnet_tools.arguments import (
+    add_config,
     add_data_arguments,
     ends_on_ctrl_c,
     make_parser,
@@ -23,7 +24,7 @@ from scnet_tools.arguments import (
 def parse_args() -> Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--config-file", metavar="FILE", help="default: the shipped scnet_R_50_FPN_1x_coco.yaml")
+    add_config(parser, " (%(default)s)", default="scnet_R_50_FPN_1x_coco")
     add_data_arguments(parser)
     add("--output", metavar="FOLDER", help="where the report and the pictures go")
     add("--overwrite", action="store_true", help="replace a report that exists")
@@ -35,14 +36,13 @@ def parse_args() -> Namespace:
 @ends_on_ctrl_c
 def main() -> None:
     args = parse_args()
-    from scnet.config import get_config_file, read_cfg
+    from scnet.config import read_cfg
     from scnet.data.own_data import data_opts
     from scnet.data.validation.check_dataset import check_datasets
 
     with mistakes_in_one_line():
-        config_file = args.config_file or get_config_file("scnet_R_50_FPN_1x_coco.yaml")
         fit = check_datasets(
-            read_cfg(config_file, [*data_opts(args), *args.opts]),
+            read_cfg(args.config_file, [*data_opts(args), *args.opts]),
             args.opts[::2],
             folder=args.output,
             pictures=args.pictures,

@@ -13,7 +13,7 @@ from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-from ..config import read_cfg
+from ..config import find_config, read_cfg
 from ..config_mistakes import check_device
 from ..data.broken_images import skips_broken_images
 from ..data.config_from_data import configure_for_datasets, configure_semantic
@@ -98,8 +98,9 @@ def start_log(cfg: CfgNode, args: Namespace) -> None:
     logger.info(f"Command line arguments: {args}")
     if comm.is_main_process():
         if args.config_file:
-            text = Path(args.config_file).read_text(encoding="utf-8")
-            logger.info(f"Contents of {args.config_file}:\n{text}")
+            config_file = find_config(args.config_file)
+            text = Path(config_file).read_text(encoding="utf-8")
+            logger.info(f"Contents of {config_file}:\n{text}")
         logger.info(f"Running with full config:\n{cfg.dump()}")
         save_config(cfg)
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
