@@ -13,6 +13,7 @@ COMMANDS = {
     "export": ("export", "write a model as ONNX or TorchScript"),
     "compare": ("compare", "draw what several models find, side by side"),
     "convert": ("convert_mmdet_checkpoint", "convert a checkpoint of OpenMMLab's, or back"),
+    "doctor": ("doctor", "say what is installed here, what works, and what to install"),
     "benchmark": ("benchmark", "measure speed and memory, part by part"),
     "gpu-report": ("gpu_report", "test and measure your GPU"),
     "reproduce": ("reproduce", "train and evaluate the rows of a table of the paper"),
