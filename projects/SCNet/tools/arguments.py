@@ -41,14 +41,14 @@ def add_process_arguments(parser: ArgumentParser) -> None:
 
 
 def add_data_arguments(parser: ArgumentParser, parts: Sequence[str] = ("train", "val")) -> None:
-    """Add --train-json, --train-images, --val-json and --val-images: one's own data.
+    """Add --train-json, --train-images, --val-json, --val-images and --val-fraction.
 
-    They are repeated for several data sets, as what follows them may be KEY VALUE pairs.
+    The first four are repeated for several data sets, as what follows them may be KEY VALUE pairs.
 
     Args:
         parts: those that there are arguments for; the others count as not given.
     """
-    parser.set_defaults(train_json=[], train_images=[])
+    parser.set_defaults(train_json=[], train_images=[], val_fraction=None)
     group = parser.add_argument_group(
         "own data", "in COCO format, instead of the config's; repeat them for several sets"
     )
@@ -61,6 +61,13 @@ def add_data_arguments(parser: ArgumentParser, parts: Sequence[str] = ("train", 
             group.add_argument(
                 f"--{part}-{name}", action="append", default=[], metavar="PATH", help=help_text
             )
+    if "train" in parts:
+        group.add_argument(
+            "--val-fraction",
+            type=float,
+            metavar="SHARE",
+            help="of the images of one --train-json that are kept to evaluate on, such as 0.2",
+        )
 
 
 def add_drawing_arguments(

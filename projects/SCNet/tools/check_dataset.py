@@ -9,8 +9,10 @@ images with their annotations, those with problems first. The exit status is 1 i
 fail or learn something wrong.
 """
 
+import os
 import sys
 from argparse import REMAINDER, Namespace
+from tempfile import TemporaryDirectory
 
 from scnet_tools.arguments import (
     add_config,
@@ -39,10 +41,16 @@ def main() -> None:
     from scnet.config import read_cfg
     from scnet.data.own_data import data_opts
     from scnet.data.validation.check_dataset import check_datasets
+    from scnet.data.validation_split import split_training_set
 
-    with mistakes_in_one_line():
+    with mistakes_in_one_line(), TemporaryDirectory() as elsewhere:
+        opts = [*data_opts(args), *args.opts]
+        cfg = read_cfg(args.config_file, opts)
+        if args.val_fraction is not None:
+            folder = os.path.join(args.output or elsewhere, "split")
+            print(split_training_set(cfg, args.val_fraction, folder, opts[::2]))
         fit = check_datasets(
-            read_cfg(args.config_file, [*data_opts(args), *args.opts]),
+            cfg,
             args.opts[::2],
             folder=args.output,
             pictures=args.pictures,
