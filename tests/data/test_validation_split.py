@@ -52,7 +52,7 @@ def test_another_seed_deals_otherwise():
 def many(coco_set):
     """Twenty images: 10 with a cat, 5 with a dog, 5 without objects; with more in the file."""
     content = coco_set.content
-    images = [{**content["images"][0], "id": str(k), "coco_url": k / 3} for k in range(20)]
+    images = [{**content["images"][0], "id": float(k), "coco_url": k / 3} for k in range(20)]
     cat, dog = content["annotations"][:2]
     annotations = [
         {**(cat if k < 10 else dog), "id": k, "image_id": k, "score": 1e-7} for k in range(15)
@@ -95,9 +95,7 @@ def test_every_entry_is_in_one_file_as_it_was(split, many):
     for key in ("info", "licenses", "categories"):
         assert train[key] == val[key] == whole[key]
     for part in (train, val):
-        assert {str(x["image_id"]) for x in part["annotations"]} <= {
-            x["id"] for x in part["images"]
-        }
+        assert {x["image_id"] for x in part["annotations"]} <= {x["id"] for x in part["images"]}
     assert [x["category_id"] for x in val["annotations"]].count(3) == 2
     assert (len(train["images"]), len(val["images"])) == (16, 4)
     assert "16 images to train on" in sentence and "4 to evaluate on" in sentence
