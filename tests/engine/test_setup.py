@@ -25,7 +25,7 @@ def args(tmp_path):
             opts=["OUTPUT_DIR", str(tmp_path / "run"), *map(str, opts)],
             resume=resume,
             eval_only=eval_only,
-            val_fraction=None,
+            **dict.fromkeys(("val_fraction", "epochs", "batch", "lr")),
             **dict.fromkeys(ARGUMENTS, ()),
         )
 

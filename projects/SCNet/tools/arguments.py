@@ -70,6 +70,15 @@ def add_data_arguments(parser: ArgumentParser, parts: Sequence[str] = ("train", 
         )
 
 
+def add_schedule_arguments(parser: ArgumentParser) -> None:
+    """Add --epochs, --batch and --lr."""
+    group = parser.add_argument_group("schedule", "in place of the config's; the log has the rest")
+    add = group.add_argument
+    add("--epochs", type=float, metavar="N", help="passes over the training images")
+    add("--batch", type=int, metavar="N", help="images per step, of all GPUs together")
+    add("--lr", type=float, metavar="RATE", help="by default that of the config, times the batch")
+
+
 def add_drawing_arguments(
     parser: ArgumentParser,
     inputs: str = INPUTS,

@@ -61,7 +61,8 @@ def as_training(args: Namespace) -> Namespace:
             raise ValueError(f"{key} has an argument of its own: --weights and --output.")
     opts = [*args.opts, "MODEL.WEIGHTS", args.weights, "OUTPUT_DIR", args.output]
     more = {"config_file": config_file, "opts": opts, "eval_only": True, "resume": False}
-    return Namespace(**{**vars(args), **more})
+    unused = dict.fromkeys(("epochs", "batch", "lr"))
+    return Namespace(**{**vars(args), **more, **unused})
 
 
 @ends_on_ctrl_c

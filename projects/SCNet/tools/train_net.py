@@ -4,6 +4,7 @@
 %(prog)s --num-gpus 8 --config scnet_R_50_FPN_20e_coco
 torchrun --standalone --nproc-per-node 8 train_net.py --config ...
 %(prog)s --config ... --train-json A --train-images D --val-json B --val-images E
+%(prog)s --config ... --train-json A --train-images D --val-fraction 0.2 --epochs 30
 %(prog)s --eval-only --config ... MODEL.WEIGHTS path/to/model.pth
 """
 
@@ -15,6 +16,7 @@ from scnet_tools.arguments import (
     add_config,
     add_data_arguments,
     add_process_arguments,
+    add_schedule_arguments,
     ends_on_ctrl_c,
     make_parser,
     mistakes_in_one_line,
@@ -30,6 +32,7 @@ def argument_parser() -> ArgumentParser:
     add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS; no training")
     add_process_arguments(parser)
     add_data_arguments(parser)
+    add_schedule_arguments(parser)
     add("opts", nargs=REMAINDER, default=None, help="KEY VALUE pairs for the config, last")
     return parser
 

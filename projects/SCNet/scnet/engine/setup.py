@@ -31,6 +31,7 @@ from .output_dir import (
     refuse_to_overwrite,
     save_config,
 )
+from .schedule_arguments import set_schedule
 from .start_checks import check_cfg, check_device_of_processes, check_evaluator_types
 
 logger = logging.getLogger(__name__)
@@ -50,8 +51,8 @@ def setup(args: Namespace) -> CfgNode:
             neither ``--resume`` nor ``--eval-only`` was given; ``--resume`` would go on with
             another model or optimizer than the run's; or a ``config.yaml`` of the user is there.
         ValueError: see :func:`read_cfg`, :func:`check_device`, :func:`check_device_of_processes`,
-            :func:`split_data`, :func:`configure_data`, :func:`check_cfg`,
-            :func:`check_evaluator_types` and :func:`skips_broken_images`.
+            :func:`split_data`, :func:`configure_data`, :func:`set_schedule`,
+            :func:`check_cfg`, :func:`check_evaluator_types` and :func:`skips_broken_images`.
         FileNotFoundError: a data set's json or images are missing.
         OSError: OUTPUT_DIR cannot be written to.
     """
@@ -65,6 +66,7 @@ def setup(args: Namespace) -> CfgNode:
     skips_broken_images(cfg)  # raises if the key is neither
     if not args.eval_only:
         check_cfg(cfg)
+    decisions += set_schedule(cfg, args, args.opts[::2])
     cfg.freeze()
     if cfg.MODEL.DEVICE == "cpu":
         share_threads()
