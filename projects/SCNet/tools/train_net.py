@@ -39,7 +39,7 @@ def argument_parser() -> ArgumentParser:
 
 def train(args: Namespace):
     """Train or evaluate, in each process of the training."""
-    from scnet.engine import Trainer, load_for_evaluation, setup
+    from scnet.engine import Trainer, load_for_evaluation, say_where_things_are, setup
 
     with mistakes_in_one_line():
         cfg = setup(args)
@@ -58,6 +58,8 @@ def train(args: Namespace):
         results = trainer.train()
     if trainer.stopped_by == signal.SIGINT:
         sys.exit(128 + signal.SIGINT)  # as if it had not been handled
+    if not trainer.stopped_by:
+        say_where_things_are(cfg)
     return results
 
 
