@@ -20,7 +20,10 @@ def test_times_in_words(seconds, words):
     assert in_words(seconds) == words
 
 
-@pytest.mark.parametrize("start, end, said", [(0, 920, "12 minutes for the 900"), (100, 120, "")])
+@pytest.mark.parametrize(
+    "start, end, said",
+    [(0, 920, "12 minutes for the 900"), (100, 120, ""), (50, 120, "40 seconds for the 50")],
+)
 def test_it_is_said_once_and_of_what_is_left(caplog, start, end, said):
     """The first step took a minute. Where none is left nothing is said."""
     caplog.set_level(logging.INFO)

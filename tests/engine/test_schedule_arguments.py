@@ -3,12 +3,14 @@
 from argparse import Namespace
 
 import pytest
+from detectron2.data import DatasetCatalog
 from detectron2.utils import comm
 
 from helpers import CocoSet
+from scnet import get_cfg
 from scnet.config import read_cfg
 from scnet.engine import configure_data, setup
-from scnet.engine.schedule_arguments import set_schedule
+from scnet.engine.schedule_arguments import count_training_images, set_schedule
 from scnet_tools.train_net import argument_parser
 
 CONFIG = "scnet_R_50_FPN_own_data"  # 6000 iterations of 2 images, 0.0025, for one process
@@ -70,8 +72,19 @@ def test_a_schedule_of_one_iteration(schedule):
     _, solver, test = schedule(epochs=0.001)
     assert (solver.MAX_ITER, solver.STEPS, solver.CHECKPOINT_PERIOD) == (1, (), 1)
     assert test.EVAL_PERIOD == 1
-    _, _, test = schedule("TEST.EVAL_PERIOD", 0, epochs=0.001)
+    _, _, test = schedule(config="quickstart", epochs=0.001)  # which evaluates at the end only
     assert test.EVAL_PERIOD == 0
+
+
+def test_images_of_a_set_without_json_are_counted_too():
+    objects = {"annotations": [{"category_id": 0}], "width": 1, "height": 1}
+    DatasetCatalog.register("of_a_function", lambda: [objects, objects, {"annotations": []}])
+    cfg = get_cfg()
+    cfg.DATASETS.TRAIN = ("of_a_function",)
+    assert count_training_images(cfg) == 2
+    cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS = False
+    assert count_training_images(cfg) == 3
+    DatasetCatalog.remove("of_a_function")
 
 
 def test_a_larger_batch_sees_the_same_images_with_a_larger_rate(schedule):
