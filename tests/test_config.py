@@ -1,9 +1,11 @@
+from pathlib import Path
+
 import pytest
 import torch
 
 from scnet import get_cfg, get_config_file
 from scnet.checkpoint import load_model
-from scnet.config import CONFIG_DIR, read_cfg
+from scnet.config import CONFIG_DIR, find_config, read_cfg
 from scnet.config_mistakes import check_device
 
 
@@ -13,9 +15,36 @@ def test_get_config_file_gives_a_file_that_loads():
     assert cfg.MODEL.META_ARCHITECTURE == "SCNet"
 
 
-def test_unknown_config_lists_the_known():
-    with pytest.raises(FileNotFoundError, match="no_such.yaml.*scnet_R_50_FPN_20e_coco.yaml"):
-        get_config_file("no_such.yaml")
+@pytest.mark.parametrize(
+    "name", ["quickstart", "backbones/Base-AdamW", "scnet_Swin-T_FPN_20e_coco"]
+)
+def test_a_shipped_config_is_found_by_its_name(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / Path(name).name).mkdir()  # OUTPUT_DIR, say
+    for ending in ("", ".yaml"):
+        path = Path(find_config(name + ending))
+        assert path.is_relative_to(CONFIG_DIR) and path.stem == Path(name).name
+
+
+def test_names_of_shipped_configs_are_unique():
+    names = [path.stem for path in CONFIG_DIR.rglob("*.yaml")]
+    assert len(names) == len(set(names))
+
+
+def test_a_file_comes_before_a_shipped_config(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("quickstart.yaml").write_text("SEED: 17")
+    assert read_cfg("quickstart.yaml").SEED == 17
+    assert read_cfg("quickstart").SEED != 17
+
+
+@pytest.mark.parametrize("name", ["scnet_R50_FPN_20e_coco.yaml", "my/scnet_R_50_FPN_20e_coco.yaml"])
+def test_unknown_config_lists_the_nearest(name):
+    """One of a name that is shipped, but in another folder, is another file."""
+    with pytest.raises(
+        FileNotFoundError, match=f"{name}' does not exist.* scnet_R_50_FPN_20e_coco"
+    ):
+        read_cfg(name)
 
 
 def test_device_follows_the_machine():

@@ -63,9 +63,10 @@ def test_augmentation_is_evaluated_beside_plain_inference(trained, environment, 
 
 
 def test_evaluation_alone_gives_the_same_numbers(trained, environment, run, tmp_path):
+    """With nothing but the weights: the config lies beside them."""
     output, _ = trained
-    weights = ["MODEL.WEIGHTS", output / "model_final.pth"]
-    run("train_net.py", *command(tmp_path, *weights, flags=["--eval-only"]), env=environment)
+    weights = ["--weights", output / "model_final.pth"]
+    run("-m", "scnet_tools", "eval", *weights, "--output", tmp_path, env=environment)
     before, again = (
         json.loads((folder / "inference/results.json").read_text()) for folder in (output, tmp_path)
     )

@@ -23,8 +23,8 @@ def model_of(**more):
 
 
 SAVED = {  # by torch.save, and words of the message
-    "mmdet": ({"state_dict": GOOD, "meta": {}}, r"convert_mmdet_checkpoint.py .*odd.pth CONVERTED"),
-    "names of mmdet": ({"backbone.conv1.weight": WEIGHT}, r"convert_mmdet_checkpoint.py .*odd.pth"),
+    "mmdet": ({"state_dict": GOOD, "meta": {}}, r"scnet convert .*odd.pth CONVERTED"),
+    "names of mmdet": ({"backbone.conv1.weight": WEIGHT}, r"scnet convert .*odd.pth"),
     "no model": ({"optimizer": {}, "iteration": 3}, "has as 'optimizer' a value of the type dict"),
     "a model in a model": ({"model": {"model": GOOD}}, "has as 'model' a value of the type dict"),
     "nothing": ({}, "holds no weights"),

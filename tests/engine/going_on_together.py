@@ -23,6 +23,7 @@ def arguments(folder, *opts, config_file="", resume=True):
         opts=["OUTPUT_DIR", str(folder), "MODEL.DEVICE", "cpu", *opts],
         resume=resume,
         eval_only=False,
+        **dict.fromkeys(("val_fraction", "epochs", "batch", "lr")),
         **dict.fromkeys(ARGUMENTS, ()),
     )
 

@@ -25,6 +25,7 @@ def args(tmp_path):
             opts=["OUTPUT_DIR", str(tmp_path / "run"), *map(str, opts)],
             resume=resume,
             eval_only=eval_only,
+            **dict.fromkeys(("val_fraction", "epochs", "batch", "lr")),
             **dict.fromkeys(ARGUMENTS, ()),
         )
 

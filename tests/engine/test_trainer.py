@@ -60,9 +60,9 @@ def test_it_is_detectron2s_trainer_with_hooks_of_its_own_among_detectron2s(make_
     trainer = make_trainer("SOLVER.EMA.ENABLED", True, "VIS_PERIOD", 2)
     assert isinstance(trainer, DefaultTrainer)
     assert [type(hook).__name__ for hook in trainer._hooks] == [
-        *("IterationTimer", "ExponentialMovingAverage", "PeakMemory", "TrainingPictures"),
-        *("LRScheduler", "PeriodicCheckpointer", "WatchBrokenImages", "StopOnSignal"),
-        *("EvalAndKeepBest", "PeriodicWriter"),
+        *("IterationTimer", "ExponentialMovingAverage", "PeakMemory", "Duration"),
+        *("TrainingPictures", "LRScheduler", "PeriodicCheckpointer", "WatchBrokenImages"),
+        *("StopOnSignal", "EvalAndKeepBest", "PeriodicWriter"),
     ]
 
 

@@ -326,7 +326,7 @@ def test_weights_are_loaded(run_here, tiny_cfg, make_model, tmp_path):
 @pytest.mark.parametrize(
     "args, message",
     [
-        (["--config-file", "nowhere.yaml"], "No config 'nowhere.yaml'.*quickstart.yaml"),
+        (["--config-file", "nowhere.yaml"], "'nowhere.yaml' does not exist.*nearest are"),
         (["--config-file", CONFIG, "quickstart.yaml"], "Two configs would be 'quickstart'"),
         (["--config-file", CONFIG, "--weights", "a", "b"], "2 files for 1 configs. Give one"),
         (["--config-file", CONFIG, "--size", "0", "96"], "--size .* must be 1 or more"),

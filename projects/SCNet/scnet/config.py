@@ -1,7 +1,8 @@
 """The configuration keys of SCNet, and where the shipped config files lie."""
 
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Sequence, Union
+from typing import Optional, Sequence, Union
 
 import torch
 from detectron2.config import CfgNode as CN
@@ -266,31 +267,61 @@ def read_cfg(config_file: Union[str, Path], opts: Sequence[str] = ()) -> SafeCfg
     """Read a config file upon the defaults of :func:`get_cfg`.
 
     Args:
-        config_file: a yaml file; "" for the defaults alone.
+        config_file: see :func:`find_config`; "" for the defaults alone.
         opts: keys and values in turn, which come last.
 
     Raises:
-        FileNotFoundError, ValueError: see :meth:`SafeCfgNode.merge_from_file` and
-            :func:`merge_opts`.
+        FileNotFoundError, ValueError: see :func:`find_config`,
+            :meth:`SafeCfgNode.merge_from_file` and :func:`merge_opts`.
     """
     cfg = get_cfg()
     if config_file:
-        cfg.merge_from_file(config_file)
+        cfg.merge_from_file(find_config(config_file))
     merge_opts(cfg, opts)
     return cfg
+
+
+def find_config(config: Union[str, Path]) -> str:
+    """The path of a config that a user names.
+
+    Args:
+        config: a yaml file; or, where there is no such file, as for :func:`get_config_file`.
+
+    Raises:
+        FileNotFoundError: there is neither.
+    """
+    name = str(config)
+    if Path(name).is_file() or "://" in name:  # a URL is refused where files are read
+        return name
+    try:
+        return get_config_file(name)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"The config '{name}' does not exist. {error}") from error
 
 
 def get_config_file(name: str) -> str:
     """The path of a config that comes with the package.
 
     Args:
-        name: a file of ``projects/SCNet/configs``, e.g. "scnet_R_50_FPN_1x_coco.yaml".
+        name: of a file in ``projects/SCNet/configs``, with or without its folder there and its
+            ending: "scnet_R_50_FPN_1x_coco".
 
     Raises:
-        FileNotFoundError: there is none of that name; the message lists those that exist.
+        FileNotFoundError: there is none of that name; the message has the nearest ones.
     """
-    path = CONFIG_DIR / name
-    if not path.is_file():
-        known = sorted(str(p.relative_to(CONFIG_DIR)) for p in CONFIG_DIR.rglob("*.yaml"))
-        raise FileNotFoundError(f"No config '{name}' in {CONFIG_DIR}. There are: {known}")
+    paths = {path.stem: path for path in CONFIG_DIR.rglob("*.yaml")}
+    wanted = Path(name.removesuffix(".yaml"))
+    path = paths.get(wanted.name)
+    if not path or path.with_suffix("") not in (CONFIG_DIR / wanted, path.parent / wanted):
+        names = [stem for stem in paths if not stem.startswith("Base")]
+        near = ", ".join(get_close_matches(wanted.name, names, 3, 0.0))
+        raise FileNotFoundError(
+            f"No config '{name}' comes with the package. The nearest are {near}."
+        )
     return str(path)
+
+
+def config_file_beside(weights: str) -> Optional[str]:
+    """The path of the "config.yaml" that a training left beside its weights; None without one."""
+    path = Path(weights).parent / "config.yaml"
+    return str(path) if path.is_file() else None

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Measure how fast models are, part by part, in one run and on the same images.
 
-    python projects/SCNet/tools/benchmark.py --config-file A.yaml B.yaml ... --output FOLDER
+    %(prog)s --config A.yaml B.yaml ... --output FOLDER
 
 Takes configs of SCNet and of Detectron2's generalized R-CNN. Weights are random unless --weights
 is given; the low scores of random weights let as many detections through as the config allows.
@@ -9,13 +9,19 @@ is given; the low scores of random weights let as many detections through as the
 
 from argparse import Namespace
 
-from scnet_tools.arguments import add_opts, ends_on_ctrl_c, make_parser, mistakes_in_one_line
+from scnet_tools.arguments import (
+    add_config,
+    add_opts,
+    ends_on_ctrl_c,
+    make_parser,
+    mistakes_in_one_line,
+)
 
 
 def parse_args() -> Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--config-file", required=True, nargs="+", metavar="FILE", help="or names of shipped ones")
+    add_config(parser, "; one or more", required=True, nargs="+")
     add("--weights", nargs="+", default=[], metavar="FILE", help="one per config; default: random")
     add("--size", type=int, nargs=2, default=[800, 1333], metavar=("HEIGHT", "WIDTH"))
     add("--batch-size", type=int, default=1, help="images per inference (%(default)s)")

@@ -1,18 +1,21 @@
 #!/usr/bin/env python
 """Read a data set as training would, and report what is wrong with it.
 
-    python projects/SCNet/tools/check_dataset.py --config-file C \
+    %(prog)s --config C \
         --train-json A --train-images D --val-json B --val-images E --output FOLDER
 
-Takes the arguments of train_net.py. FOLDER gets report.md, and a contact sheet per data set: its
+Takes the arguments of a training. FOLDER gets report.md, and a contact sheet per data set: its
 images with their annotations, those with problems first. The exit status is 1 if training would
 fail or learn something wrong.
 """
 
+import os
 import sys
 from argparse import REMAINDER, Namespace
+from tempfile import TemporaryDirectory
 
 from scnet_tools.arguments import (
+    add_config,
     add_data_arguments,
     ends_on_ctrl_c,
     make_parser,
@@ -23,7 +26,7 @@ from scnet_tools.arguments import (
 def parse_args() -> Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--config-file", metavar="FILE", help="default: the shipped scnet_R_50_FPN_1x_coco.yaml")
+    add_config(parser, " (%(default)s)", default="scnet_R_50_FPN_1x_coco")
     add_data_arguments(parser)
     add("--output", metavar="FOLDER", help="where the report and the pictures go")
     add("--overwrite", action="store_true", help="replace a report that exists")
@@ -35,14 +38,19 @@ def parse_args() -> Namespace:
 @ends_on_ctrl_c
 def main() -> None:
     args = parse_args()
-    from scnet.config import get_config_file, read_cfg
+    from scnet.config import read_cfg
     from scnet.data.own_data import data_opts
     from scnet.data.validation.check_dataset import check_datasets
+    from scnet.data.validation_split import split_training_set
 
-    with mistakes_in_one_line():
-        config_file = args.config_file or get_config_file("scnet_R_50_FPN_1x_coco.yaml")
+    with mistakes_in_one_line(), TemporaryDirectory() as elsewhere:
+        opts = [*data_opts(args), *args.opts]
+        cfg = read_cfg(args.config_file, opts)
+        if args.val_fraction is not None:
+            folder = os.path.join(args.output or elsewhere, "split")
+            print(split_training_set(cfg, args.val_fraction, folder, opts[::2]))
         fit = check_datasets(
-            read_cfg(config_file, [*data_opts(args), *args.opts]),
+            cfg,
             args.opts[::2],
             folder=args.output,
             pictures=args.pictures,

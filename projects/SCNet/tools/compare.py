@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Draw what several models find in the same images, side by side, and a page to leaf through.
 
-    python projects/SCNet/tools/compare.py --model NAME CONFIG WEIGHTS \
+    %(prog)s --model NAME CONFIG WEIGHTS \
         --model NAME CONFIG WEIGHTS ... --input IMAGE_OR_FOLDER_OR_DATASET ... --output FOLDER
 
 FOLDER gets a picture per image; index.html, which shows them; and predictions.json, the number

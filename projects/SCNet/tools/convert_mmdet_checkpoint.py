@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Convert a checkpoint of OpenMMLab's SCNet, HTC or Cascade Mask R-CNN for Detectron2, or back.
 
-python projects/SCNet/tools/convert_mmdet_checkpoint.py SRC DST
+%(prog)s SRC DST
 """
 
 import io

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Write a model as TorchScript or ONNX, for programs without Detectron2 and this package.
 
-    python projects/SCNet/tools/export.py --config-file C --format onnx --output model.onnx \
+    %(prog)s --config C --format onnx --output model.onnx \
         --opts MODEL.WEIGHTS path/to/model.pth
 
 docs/export.md says what goes in and comes out, and how to run the file.
@@ -10,7 +10,13 @@ docs/export.md says what goes in and comes out, and how to run the file.
 import os
 from argparse import Namespace
 
-from scnet_tools.arguments import add_opts, ends_on_ctrl_c, make_parser, mistakes_in_one_line
+from scnet_tools.arguments import (
+    add_config,
+    add_opts,
+    ends_on_ctrl_c,
+    make_parser,
+    mistakes_in_one_line,
+)
 
 ENDINGS = {"onnx": ".onnx", "torchscript": ".ts"}  # by format
 
@@ -18,7 +24,7 @@ ENDINGS = {"onnx": ".onnx", "torchscript": ".ts"}  # by format
 def parse_args() -> Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--config-file", required=True, metavar="FILE")
+    add_config(parser, required=True)
     add("--format", required=True, choices=ENDINGS)
     add("--output", required=True, metavar="FILE", help="ends in .ts or .onnx")
     add(

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Test and measure SCNet, and what it is compared with, on your GPU, and write a page about it.
 
-    python projects/SCNet/tools/gpu_report.py --output FOLDER
+    %(prog)s --output FOLDER
 
 FOLDER gets gpu_report.md: the hardware, the versions and the flags in force; the result of the
 tests that need a GPU; for five models the seconds per image and per training step in float32, TF32,

@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Figure 1 of the paper: how well do the boxes fit that reach the mask branch?
 
-    python projects/SCNet/tools/iou_distribution.py --config-file C --output FOLDER \
+    %(prog)s --config C --output FOLDER \
         --opts MODEL.WEIGHTS path/to/model.pth
 
 Three distributions of the IoU with ground truth, from one model:
@@ -16,13 +16,19 @@ rest where samples are few; it is left out unless it is asked for.
 from argparse import Namespace
 from pathlib import Path
 
-from scnet_tools.arguments import add_opts, ends_on_ctrl_c, make_parser, mistakes_in_one_line
+from scnet_tools.arguments import (
+    add_config,
+    add_opts,
+    ends_on_ctrl_c,
+    make_parser,
+    mistakes_in_one_line,
+)
 
 
 def parse_args() -> Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--config-file", required=True, metavar="FILE")
+    add_config(parser, required=True)
     add("--output", required=True, metavar="FOLDER")
     add("--num-images", type=int, default=1000, help="of each data set (default: %(default)s)")
     add("--with-appended", action="store_true", help="keep ground truth among the samples")

@@ -3,7 +3,6 @@
 import csv
 import functools
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -18,7 +17,7 @@ from detectron2.config import CfgNode
 from tabulate import tabulate
 
 from scnet import get_config_file
-from scnet.config import read_cfg
+from scnet.config import find_config, read_cfg
 from scnet.engine.output_dir import changed_keys
 from scnet.whole_files import whole_file
 from scnet_tools.paper_tables import FPS, METRICS, TABLES, Row, Table
@@ -116,11 +115,12 @@ def base_config(args: Namespace) -> str:
         raise ValueError("Table 1 compares ImageNet backbones; it needs --dataset coco.")
     if args.dataset in DATASETS:
         return get_config_file(DATASETS[args.dataset])
-    if not os.path.isfile(args.dataset):
-        raise ValueError(
-            f"--dataset '{args.dataset}' is neither of {', '.join(DATASETS)} nor a config file."
-        )
-    return args.dataset
+    try:
+        return find_config(args.dataset)
+    except FileNotFoundError as error:
+        names = ", ".join(DATASETS)
+        message = f"--dataset '{args.dataset}' is neither of {names} nor a config. {error}"
+        raise ValueError(message) from error
 
 
 def command(

@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 r"""Find objects in images, videos and what a camera sees: pictures, json, masks.
 
-    python projects/SCNet/tools/predict.py --config-file C --input IMAGE_OR_FOLDER ... \
+    %(prog)s --config C --input IMAGE_OR_FOLDER ... \
         --output FOLDER --opts MODEL.WEIGHTS path/to/model.pth
-    python projects/SCNet/tools/predict.py --weights output/mine/model_final.pth \
+    %(prog)s --weights output/mine/model_final.pth \
         --input clip.mp4 'photos/*.jpg' --output FOLDER --json results.json --masks FOLDER
 
 With --weights the config is by default the config.yaml beside them.
@@ -19,11 +19,13 @@ from argparse import Namespace
 
 from scnet_tools.arguments import (
     INPUTS,
+    add_config,
     add_drawing_arguments,
     ends_on_ctrl_c,
     make_parser,
     mistakes_in_one_line,
     print_line,
+    program,
 )
 
 TRUST = "MODEL.TRUST_WEIGHTS"
@@ -32,7 +34,7 @@ TRUST = "MODEL.TRUST_WEIGHTS"
 def parse_args() -> Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--config-file", metavar="FILE")
+    add_config(parser, "; default: config.yaml beside the weights")
     add("--weights", metavar="FILE", help="in place of the config's MODEL.WEIGHTS")
     inputs = f"{INPUTS}; videos; the number of a camera, which Ctrl-C ends"
     drawn = "drawn, and in label maps"
@@ -150,9 +152,9 @@ def main() -> None:
         )
     for path in filter(None, (args.output, args.masks, args.json)):
         print_line(f"{outcome.done} images in {path}")
-    problems = [f"predict.py: {message}" for message in outcome.failed]
+    problems = [f"{program()}: {message}" for message in outcome.failed]
     if outcome.stopped:
-        problems.append(f"predict.py: stopped by signal {outcome.stopped} before the end.")
+        problems.append(f"{program()}: stopped by signal {outcome.stopped} before the end.")
         print(*problems, sep="\n", file=sys.stderr)
         sys.exit(128 + outcome.stopped)
     if problems:

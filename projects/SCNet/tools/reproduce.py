@@ -1,9 +1,9 @@
 #!/usr/bin/env python
 """Train and evaluate the rows of a table of the paper, and print the table.
 
-    python projects/SCNet/tools/reproduce.py 2 --num-gpus 8
-    python projects/SCNet/tools/reproduce.py 2 --dataset shapes --schedule 400 --seeds 1 2
-    python projects/SCNet/tools/reproduce.py 2 --dry-run
+    %(prog)s 2 --num-gpus 8
+    %(prog)s 2 --dataset shapes --schedule 400 --seeds 1 2
+    %(prog)s 2 --dry-run
 
 Interrupted, it goes on where it was when it is started again; rows that are done are not trained
 again. To train rows on several machines, give each some of the --rows and the same --output.

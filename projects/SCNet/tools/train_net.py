@@ -1,19 +1,22 @@
 #!/usr/bin/env python
 """Train or evaluate SCNet, with the conventions of Detectron2's ``train_net.py``.
 
-python train_net.py --num-gpus 8 --config-file projects/SCNet/configs/NAME.yaml
-torchrun --standalone --nproc-per-node 8 train_net.py --config-file ...
-python train_net.py --config-file ... --train-json A --train-images D --val-json B --val-images E
-python train_net.py --eval-only --config-file ... MODEL.WEIGHTS path/to/model.pth
+%(prog)s --num-gpus 8 --config scnet_R_50_FPN_20e_coco
+torchrun --standalone --nproc-per-node 8 train_net.py --config ...
+%(prog)s --config ... --train-json A --train-images D --val-json B --val-images E
+%(prog)s --config ... --train-json A --train-images D --val-fraction 0.2 --epochs 30
+%(prog)s --eval-only --config ... MODEL.WEIGHTS path/to/model.pth
 """
 
-import os
 import signal
 import sys
 from argparse import REMAINDER, ArgumentParser, Namespace
 
 from scnet_tools.arguments import (
+    add_config,
     add_data_arguments,
+    add_process_arguments,
+    add_schedule_arguments,
     ends_on_ctrl_c,
     make_parser,
     mistakes_in_one_line,
@@ -24,25 +27,19 @@ def argument_parser() -> ArgumentParser:
     """Detectron2's ``default_argument_parser``, whose import takes seconds, and own data."""
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add("--config-file", default="", metavar="FILE", help="path to config file")
+    add_config(parser, default="")
     add("--resume", action="store_true", help="go on with the run in OUTPUT_DIR, if there is one")
     add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS; no training")
-    add("--num-gpus", type=int, default=1, help="per machine (%(default)s)")
-    add("--num-machines", type=int, default=1, help="of all (%(default)s)")
-    add("--machine-rank", type=int, default=0, help="of this machine, from 0 (%(default)s)")
-    # As in Detectron2: the port is a user's own, and the same at every start, so that a process
-    # which was left behind is noticed.
-    user = os.getuid() if sys.platform != "win32" else 1
-    port = 2**15 + 2**14 + hash(user) % 2**14
-    add("--dist-url", default=f"tcp://127.0.0.1:{port}", help="of machine 0 (%(default)s)")
+    add_process_arguments(parser)
     add_data_arguments(parser)
+    add_schedule_arguments(parser)
     add("opts", nargs=REMAINDER, default=None, help="KEY VALUE pairs for the config, last")
     return parser
 
 
 def train(args: Namespace):
     """Train or evaluate, in each process of the training."""
-    from scnet.engine import Trainer, load_for_evaluation, setup
+    from scnet.engine import Trainer, load_for_evaluation, say_where_things_are, setup
 
     with mistakes_in_one_line():
         cfg = setup(args)
@@ -61,6 +58,8 @@ def train(args: Namespace):
         results = trainer.train()
     if trainer.stopped_by == signal.SIGINT:
         sys.exit(128 + signal.SIGINT)  # as if it had not been handled
+    if not trainer.stopped_by:
+        say_where_things_are(cfg)
     return results
 
 

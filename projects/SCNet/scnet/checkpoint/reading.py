@@ -21,7 +21,7 @@ WAY_OUT = (
 # No weight and no statistic of a trained network comes near it.
 LARGEST = 1e10
 
-CONVERTER = "python projects/SCNet/tools/convert_mmdet_checkpoint.py"
+CONVERTER = "scnet convert"
 
 
 def read_pickle(path: str, trusted: bool = False) -> Any:

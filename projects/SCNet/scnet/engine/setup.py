@@ -13,7 +13,7 @@ from detectron2.utils.collect_env import collect_env_info
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
 
-from ..config import read_cfg
+from ..config import find_config, read_cfg
 from ..config_mistakes import check_device
 from ..data.broken_images import skips_broken_images
 from ..data.config_from_data import configure_for_datasets, configure_semantic
@@ -21,10 +21,18 @@ from ..data.datasets.catalog import check_registered
 from ..data.once_per_machine import once_per_machine
 from ..data.own_data import data_opts, register_datasets
 from ..data.pixel_sample import set_pixel_statistics
+from ..data.validation_split import split_training_set
 from ..overwrite import refuse_links
 from .distributed import on_main_process, share_threads
 from .full_disk import LOGGERS, let_log_files_pause
-from .output_dir import WRITTEN_BY_NAME, make_folder, prepare_output_dir, save_config
+from .output_dir import (
+    WRITTEN_BY_NAME,
+    make_folder,
+    prepare_output_dir,
+    refuse_to_overwrite,
+    save_config,
+)
+from .schedule_arguments import set_schedule
 from .start_checks import check_cfg, check_device_of_processes, check_evaluator_types
 
 logger = logging.getLogger(__name__)
@@ -44,20 +52,22 @@ def setup(args: Namespace) -> CfgNode:
             neither ``--resume`` nor ``--eval-only`` was given; ``--resume`` would go on with
             another model or optimizer than the run's; or a ``config.yaml`` of the user is there.
         ValueError: see :func:`read_cfg`, :func:`check_device`, :func:`check_device_of_processes`,
-            :func:`configure_data`, :func:`check_cfg`, :func:`check_evaluator_types` and
-            :func:`skips_broken_images`.
+            :func:`split_data`, :func:`configure_data`, :func:`set_schedule`,
+            :func:`check_cfg`, :func:`check_evaluator_types` and :func:`skips_broken_images`.
         FileNotFoundError: a data set's json or images are missing.
         OSError: OUTPUT_DIR cannot be written to.
     """
     cfg = read_cfg(args.config_file, [*data_opts(args), *args.opts])
     check_device(cfg)
     check_device_of_processes(cfg)
-    decisions = configure_data(cfg, args.opts[::2], args.eval_only)
+    decisions = [] if args.val_fraction is None else [split_data(cfg, args)]
+    decisions += configure_data(cfg, args.opts[::2], args.eval_only)
     changes: List[str] = []
     check_evaluator_types(cfg)
     skips_broken_images(cfg)  # raises if the key is neither
     if not args.eval_only:
         check_cfg(cfg)
+    decisions += set_schedule(cfg, args, args.opts[::2])
     cfg.freeze()
     if cfg.MODEL.DEVICE == "cpu":
         share_threads()
@@ -99,13 +109,43 @@ def start_log(cfg: CfgNode, args: Namespace) -> None:
     logger.info(f"Command line arguments: {args}")
     if comm.is_main_process():
         if args.config_file:
-            text = Path(args.config_file).read_text(encoding="utf-8")
-            logger.info(f"Contents of {args.config_file}:\n{text}")
+            config_file = find_config(args.config_file)
+            text = Path(config_file).read_text(encoding="utf-8")
+            logger.info(f"Contents of {config_file}:\n{text}")
         logger.info(f"Running with full config:\n{cfg.dump()}")
         save_config(cfg)
     seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
     if not args.eval_only:
         torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+
+
+def split_data(cfg: CfgNode, args: Namespace) -> str:
+    """Keep a share of the training images for evaluation; the two json files go to OUTPUT_DIR.
+
+    Args:
+        cfg: is changed.
+        args: see :func:`setup`; ``val_fraction`` is the share.
+
+    Returns:
+        a sentence about it.
+
+    Raises:
+        FileExistsError: OUTPUT_DIR holds a run, and this one is another.
+        ValueError, FileNotFoundError, FileExistsError: see :func:`split_training_set`.
+    """
+    if not (args.resume or args.eval_only):
+        on_main_process(refuse_to_overwrite, cfg.OUTPUT_DIR)
+    folder = os.path.join(cfg.OUTPUT_DIR, "split")
+    # One process writes. The others find the files, but on machines with disks of their own.
+    options = args.val_fraction, folder, [*data_opts(args), *args.opts][::2]
+    sentence = on_main_process(split_training_set, cfg.clone(), *options)
+
+    def follow() -> CfgNode:
+        split_training_set(cfg, *options)
+        return cfg
+
+    cfg.merge_from_other_cfg(once_per_machine(follow))
+    return sentence
 
 
 def configure_data(cfg: CfgNode, keep: Sequence[str], eval_only: bool = False) -> List[str]:

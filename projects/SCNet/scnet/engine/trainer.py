@@ -34,6 +34,7 @@ from .evaluation.evaluating_trainer import EvaluatingTrainer, best_metric
 from .full_disk import PatientWriter
 from .hooks.best_checkpoint import EvalAndKeepBest
 from .hooks.broken_images import WatchBrokenImages
+from .hooks.duration import Duration
 from .hooks.ema import ExponentialMovingAverage
 from .hooks.peak_memory import PeakMemory
 from .hooks.stop import StopOnSignal, StopTraining
@@ -168,7 +169,7 @@ class Trainer(EvaluatingTrainer):
             others.insert(0, TrainingPictures(self.trained, self._trainer, cfg.VIS_PERIOD))
         if cfg.TEST.AUG.ENABLED:  # once, after the training
             others.append(hooks.EvalHook(0, partial(self.test_with_TTA, cfg, self.result)))
-        return [timer, self.ema, PeakMemory(), *others]
+        return [timer, self.ema, PeakMemory(), Duration(), *others]
 
     def run_step(self) -> None:
         """Train one step, and load the images of the next, if there is one."""

@@ -25,7 +25,7 @@ from torch.utils.hooks import RemovableHandle
 from tqdm import tqdm
 
 from ..checkpoint import load_model
-from ..config import get_config_file, read_cfg
+from ..config import find_config, read_cfg
 from ..data import read_image
 from ..device_name import device_name
 from ..image_kind import COLOUR, ImageKind
@@ -95,7 +95,7 @@ class Settings:
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"Two configs would be '{name}' in the table. Rename one's file.")
-        self.config_files = [f if Path(f).is_file() else get_config_file(f) for f in files]
+        self.config_files = [find_config(file) for file in files]
         self.weights = self.weights or [""] * len(names)
         if len(self.weights) != len(names):
             raise ValueError(

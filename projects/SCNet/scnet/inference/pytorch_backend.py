@@ -12,7 +12,7 @@ from detectron2.modeling import GeneralizedRCNN
 from detectron2.structures import Instances
 
 from ..checkpoint import load_model
-from ..config import read_cfg
+from ..config import config_file_beside, read_cfg
 from ..data import class_names
 from ..data.image import in_order
 from ..data.own_data import register_datasets
@@ -117,8 +117,8 @@ class PyTorchBackend:
 
 def config_beside(weights: str) -> Optional[CfgNode]:
     """Read the "config.yaml" that the training left beside the weights; None if there is none."""
-    path = Path(weights).parent / "config.yaml"
-    return read_cfg(path) if path.is_file() else None
+    path = config_file_beside(weights)
+    return read_cfg(path) if path else None
 
 
 def names_of_classes(model: GeneralizedRCNN, cfg: CfgNode) -> List[str]:

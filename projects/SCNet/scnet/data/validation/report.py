@@ -50,7 +50,7 @@ class Report:
             return
         lines = shorten(self.errors)
         if len(lines) > 1 or sum(map(len, self.errors.values())) > 1:
-            lines.append("projects/SCNet/tools/check_dataset.py reports all of them.")
+            lines.append("'scnet check' reports all of them.")
         raise ValueError("\n".join(lines))
 
 
