@@ -64,11 +64,12 @@ def _page_of_run(cfg: CfgNode, results: List[DataSet], metrics: Dict[str, Dict[s
     history = read_history(cfg.OUTPUT_DIR)
     sets, subtitle = cfg.DATASETS.TEST, f"The model of {cfg.MODEL.WEIGHTS or cfg.OUTPUT_DIR}."
     if has_event_storage():  # it is a training
-        done = get_event_storage().iter + 1
+        iteration = get_event_storage().iter
         flat = flatten_results_dict(metrics if len(metrics) > 1 else next(iter(metrics.values())))
-        history = with_last(history, done, flat)
+        history = with_last(history, iteration, flat)
         sets = (*cfg.DATASETS.TRAIN, *sets)
-        subtitle = f"After {min(done, cfg.SOLVER.MAX_ITER)} of {cfg.SOLVER.MAX_ITER} iterations."
+        done = min(iteration + 1, cfg.SOLVER.MAX_ITER)  # after the last step it is that number
+        subtitle = f"After {done} of {cfg.SOLVER.MAX_ITER} iterations."
     title = f"Report on {os.path.basename(os.path.abspath(cfg.OUTPUT_DIR))}"
     origin = [*_this_command(), *_runs(cfg.OUTPUT_DIR)]
     return render(title, subtitle, results, history, statistics(sets), origin, cfg.dump())
