@@ -25,6 +25,7 @@ def train(make_trainer, environment, tmp_path):
     def train(*opts, sets=1, output="run"):
         data = ("DATASETS.TEST_JSON", tuple(map(str, jsons[:sets])))
         data += ("DATASETS.TEST_IMAGES", (str(root / "val"),) * sets)
+        data += ("DATASETS.TRAIN_SEM_SEG", ())
         trainer = make_trainer(*data, *opts, output=output)
         trainer.train()
         return trainer
@@ -47,7 +48,8 @@ def test_each_evaluation_renews_the_report(train, tmp_path, monkeypatch):
         return pages[-1]
 
     monkeypatch.setattr(write, "render", keep)
-    trainer = train("TEST.REPORT", True, "TEST.EVAL_PERIOD", 2, sets=2)
+    opts = ["TEST.REPORT", True, "TEST.LOSS", True, "TEST.EVAL_PERIOD", 2]
+    trainer = train(*opts, sets=2)
     first, last = pages
     assert "After 2 of 4 iterations" in first and "After 4 of 4 iterations" in last
     assert last == (tmp_path / "run/report.html").read_text()
@@ -61,6 +63,7 @@ def test_each_evaluation_renews_the_report(train, tmp_path, monkeypatch):
     # The curve of AP has this evaluation, which metrics.json has not yet, and the one before.
     # Iterations are those of metrics.json: counted from 0, and after the last step 4.
     for history, iterations in zip(histories, ([1], [1, 4])):
+        assert history["validation_loss"].iterations.tolist() == iterations
         for name, metrics in results.items():
             assert history[f"{name}/segm/AP"].iterations.tolist() == iterations
             assert history[f"{name}/segm/AP"].values[-1] == pytest.approx(metrics["segm"]["AP"])

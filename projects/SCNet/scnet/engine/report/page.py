@@ -7,6 +7,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from ..validation_loss import NAME as VALIDATION_LOSS
 from .collect import DataSet, Task
 from .figures import COLORS, Line, draw_lines
 from .history import Series, names_of_losses, thinned
@@ -14,7 +15,6 @@ from .measures import RECALLS, mean_f1, mean_precision
 from .statistics import Statistics, rows_of_classes, rows_of_data
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR", "ARs", "ARm", "ARl")
-VALIDATION_LOSS = "validation_loss"
 
 _templates = jinja2.Environment(
     loader=jinja2.FileSystemLoader(Path(__file__).parent),

@@ -18,6 +18,7 @@ from ..evaluation.coco_evaluator import SCNetCOCOEvaluator
 from ..json_lines import read_lines
 from ..provenance import NAME as RUNS
 from ..provenance import versions
+from ..validation_loss import NAME as VALIDATION_LOSS
 from .collect import TITLES, DataSet, collect
 from .history import read_history, with_last
 from .page import render
@@ -64,8 +65,12 @@ def _page_of_run(cfg: CfgNode, results: List[DataSet], metrics: Dict[str, Dict[s
     history = read_history(cfg.OUTPUT_DIR)
     sets, subtitle = cfg.DATASETS.TEST, f"The model of {cfg.MODEL.WEIGHTS or cfg.OUTPUT_DIR}."
     if has_event_storage():  # it is a training
-        iteration = get_event_storage().iter
+        storage = get_event_storage()
+        iteration = storage.iter
         flat = flatten_results_dict(metrics if len(metrics) > 1 else next(iter(metrics.values())))
+        value, when = storage.latest().get(VALIDATION_LOSS, (0.0, None))
+        if when == iteration:
+            flat[VALIDATION_LOSS] = value
         history = with_last(history, iteration, flat)
         sets = (*cfg.DATASETS.TRAIN, *sets)
         done = min(iteration + 1, cfg.SOLVER.MAX_ITER)  # after the last step it is that number
