@@ -30,7 +30,7 @@ from scnet_tools import report as tool
 
 SIDE = 200
 NAMES = ("<img src=nowhere.png onerror=document.title='run'>", "<script>run()</script>", "$a_{&b")
-TRUE, OTHER_CLASS, NOWHERE = "true", "other class", "nowhere"
+TRUE, NEAR, OTHER_CLASS, NOWHERE = "true", "near", "other class", "nowhere"
 
 
 def place(number):
@@ -74,6 +74,8 @@ def make_set(outcomes):
                 }
             )
             if score is not None:
+                if kind == NEAR:  # an IoU of 0.72
+                    box = [*box[:2], 0.72 * box[2], box[3]]
                 shared["category_id"] = 5 * ((k + (kind == OTHER_CLASS)) % len(NAMES))
                 box = [150, 150, 40, 40] if kind == NOWHERE else box
                 detections.append({**shared, "bbox": box, "segmentation": polygon(box)})
@@ -85,7 +87,7 @@ outcomes = st.lists(
     st.lists(
         st.tuples(
             st.integers(0, 2),
-            st.sampled_from([TRUE, TRUE, OTHER_CLASS, NOWHERE]),
+            st.sampled_from([TRUE, NEAR, OTHER_CLASS, NOWHERE]),
             st.none() | st.integers(1, 99).map(lambda x: x / 100),
         ),
         max_size=3,
@@ -125,6 +127,8 @@ def example(images, tmp_path_factory):
             [],
         ]
     )
+    below = {"image_id": 30, "category_id": 10, "bbox": [150, 150, 40, 40], "score": 0.01}
+    detections.append({**below, "segmentation": polygon(below["bbox"])})
     write_set(folder, content, detections)
     damaged = folder / "2.png"
     damaged.write_bytes(damaged.read_bytes()[:-1000])
@@ -208,7 +212,7 @@ def best_by_counting(outcomes, k):
     """Of class k: the best F1, and all thresholds that give it, by going through them."""
     objects = sum(x[0] == k for of_image in outcomes for x in of_image)
     found = [
-        (score, kind == TRUE)
+        (score, kind in (TRUE, NEAR))
         for of_image in outcomes
         for of_object, kind, score in of_image
         if score is not None and (of_object + (kind == OTHER_CLASS)) % len(NAMES) == k
@@ -387,7 +391,7 @@ def test_pictures_and_those_that_cannot_be_drawn(example, metrics):
     assert "It cannot be shown: Cannot read image" in page
     pictures = re.findall(r'<img src="data:image/jpeg;base64,(.*?)"', page)
     assert len(pictures) == 6
-    labels, prediction, *_ = [
+    labels, prediction, *_, last_labels, last_prediction = [
         cv2.imdecode(np.frombuffer(b64decode(x), np.uint8), 1) for x in pictures
     ]
     assert labels.shape == prediction.shape == (512, 512, 3)
@@ -398,6 +402,9 @@ def test_pictures_and_those_that_cannot_be_drawn(example, metrics):
         changed[int(y * scale) :][:50, int(x * scale) :][:, :50] for x, y in ((110, 10), (140, 140))
     )
     assert inside.mean() > 5 * outside.mean()
+    # The last image has a detection below the threshold, which is not drawn.
+    at = np.s_[int(150 * scale) : int(190 * scale), int(150 * scale) : int(190 * scale)]
+    assert np.abs(last_labels[at].astype(int) - last_prediction[at]).mean() < 3
 
 
 def test_a_report_has_no_chance_in_it(example, metrics):

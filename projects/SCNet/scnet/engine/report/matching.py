@@ -84,8 +84,8 @@ def match(truth: COCO, detections: Sequence[Dict], task: str, threshold: float) 
         for k, chosen, ignored in zip(of_objects, image["gtMatches"][0], image["gtIgnore"]):
             if not ignored:
                 of_image[k, detected.get(int(chosen), classes)] += 1
-        for k, chosen, ignored in zip(of_detections, image["dtMatches"][0], image["dtIgnore"][0]):
-            if not chosen and not ignored:
+        for k, chosen in zip(of_detections, image["dtMatches"][0]):
+            if not chosen:
                 of_image[classes, k] += 1
         confusion += of_image
         found = int(of_image.diagonal()[:classes].sum())
