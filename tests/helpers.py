@@ -35,6 +35,7 @@ TINY = [
     *("MODEL.RPN.POST_NMS_TOPK_TRAIN", "40"),
     *("MODEL.RPN.POST_NMS_TOPK_TEST", "20"),
     *("TEST.DETECTIONS_PER_IMAGE", "5"),
+    *("TEST.REPORT", "False"),
 ]
 
 NEED_TIMM = [name for name in SECTIONS.values() if name != "build_regnet_fpn_backbone"]

@@ -97,7 +97,7 @@ def test_a_wheel_carries_package_configs_and_tools(wheel):
         f"{installed}/{path.relative_to(PROJECT / folder).as_posix()}"
         for folder, installed in folders.items()
         for path in (PROJECT / folder).rglob("*")
-        if path.suffix in (".py", ".yaml") or path.name == "py.typed"
+        if path.suffix in (".html", ".py", ".yaml") or path.name == "py.typed"
     }
     assert {name for name in names if not name.startswith(info)} == sources
     assert f"{info}/licenses/LICENSE" in names or f"{info}/LICENSE" in names

@@ -223,6 +223,10 @@ def add_scnet_config(cfg: CN) -> None:
     _C.TEST.BEST_METRIC = ""
     # The training ends after so many evaluations (EVAL_PERIOD) without a better value; 0: never.
     _C.TEST.PATIENCE = 0
+    # Each evaluation of a training computes the losses on DATASETS.TEST, too.
+    _C.TEST.LOSS = False
+    # Each evaluation writes report.html in OUTPUT_DIR, with its numbers, curves and pictures.
+    _C.TEST.REPORT = True
 
     # Not empty: Weights & Biases gets what TensorBoard gets.
     _C.WANDB = CN()

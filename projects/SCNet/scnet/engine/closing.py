@@ -9,6 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.utils import comm
 
 from .output_dir import CONFIG
+from .report.write import NAME as REPORT
 
 logger = logging.getLogger(__name__)
 
@@ -17,6 +18,7 @@ TABLE = "inference/results.md"
 FILES = (
     ("model_best.pth", "the weights that were the best of all evaluations"),
     ("model_final.pth", "the weights of the end"),
+    (REPORT, "how good the model is: curves, confusions, images; open it in a browser"),
     (CONFIG, "the config that goes with them"),
     (TABLE, "the table above; results.json beside it has all measures"),
     ("split", "the json files to train on and to evaluate on"),

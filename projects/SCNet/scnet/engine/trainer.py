@@ -49,6 +49,7 @@ from .run_lock import lock_run, unlock_run
 from .schedule import describe_schedule
 from .start_checks import check_cfg
 from .step import StepTrainer
+from .validation_loss import ValidationLoss
 from .weights_and_biases import start_wandb
 
 logger = logging.getLogger(__name__)
@@ -132,6 +133,9 @@ class Trainer(EvaluatingTrainer):
         if cfg.SOLVER.EMA.ENABLED:
             self.ema = ExponentialMovingAverage(self.trained, cfg.SOLVER.EMA.DECAY)
         self.result: GeneralizedRCNN = self.ema.averaged if self.ema else self.trained
+        self.validation_loss: Optional[ValidationLoss] = None
+        if cfg.TEST.LOSS and cfg.DATASETS.TEST:
+            self.validation_loss = ValidationLoss(cfg, precision)
         self.checkpointer = SCNetCheckpointer(
             self.result,
             cfg.OUTPUT_DIR,
@@ -178,6 +182,10 @@ class Trainer(EvaluatingTrainer):
         super().run_step()
 
     def _evaluate(self) -> Dict:
+        if self.validation_loss:
+            losses = self.validation_loss(self.result)
+            logger.info(f"Losses on the validation data: {losses}")
+            self.storage.put_scalars(**losses, smoothing_hint=False)
         self._last_eval_results = self.test(self.cfg, self.result)
         return self._last_eval_results
 

@@ -36,6 +36,8 @@ class SCNetCOCOEvaluator(COCOEvaluator):
 
     Attributes:
         broken: the images of the last evaluation that could not be used, and what is wrong.
+        measured: "bbox" or "segm" -> the arrays that its metrics are from, ``COCOeval.eval``.
+        detections: what was evaluated, in COCO's result format.
 
     Where the package faster-coco-eval is installed it computes the AP, in less time and with the
     same result, unless ``tasks`` are given; ``use_fast_impl=False`` is pycocotools in any case.
@@ -81,10 +83,22 @@ class SCNetCOCOEvaluator(COCOEvaluator):
             for note in notes + self._coco_api.notes:
                 logger.warning(note)
 
+    @property
+    def ground_truth(self) -> GroundTruth:
+        """The objects of the data set, in the process that evaluates."""
+        return self._coco_api
+
+    @property
+    def image_root(self) -> str:
+        """The folder of the images; "" if their names in the json are whole."""
+        return self._metadata.get("image_root", "")
+
     def reset(self):
         super().reset()
         self._images = 0
         self.broken = {}
+        self.measured = {}
+        self.detections = []
 
     def process(self, inputs, outputs):
         """Note detections; what was found in place of an image that cannot be used is dropped."""
@@ -94,6 +108,12 @@ class SCNetCOCOEvaluator(COCOEvaluator):
                 self.broken[image["file_name"]] = image[BROKEN]
                 output["instances"] = output["instances"][:0]
         super().process(inputs, outputs)
+
+    def take(self, detections):
+        """Note detections in COCO's result format, with the ids of the json, as of a model."""
+        classes = self._metadata.thing_dataset_id_to_contiguous_id
+        found = [{**x, "category_id": classes[x["category_id"]]} for x in detections]
+        self._predictions.append({"instances": found})
 
     def evaluate(self, img_ids=None):
         """Compute the metrics, when all processes have seen all their images.
@@ -118,9 +138,10 @@ class SCNetCOCOEvaluator(COCOEvaluator):
         if self._do_evaluation and img_ids is not None:
             img_ids = [self._coco_api.image_numbers[x] for x in img_ids]
         super()._eval_predictions(predictions, img_ids=img_ids)
+        # By now they have the category ids of the json.
+        results = [x for prediction in predictions for x in prediction["instances"]]
+        self.detections = results
         if self._faster and self._do_evaluation:
-            # By now they have the category ids of the json.
-            results = [x for prediction in predictions for x in prediction["instances"]]
             for task in super()._tasks_from_predictions(results):
                 options = (task, self._max_dets_per_image, img_ids)
                 ap = faster_coco_eval.compute_ap(self._coco_api, results, *options)
@@ -144,6 +165,8 @@ class SCNetCOCOEvaluator(COCOEvaluator):
         results = super()._derive_coco_results(coco_eval, iou_type, class_names)
         if iou_type == "keypoints":
             return results
+        if coco_eval is not None:
+            self.measured[iou_type] = coco_eval.eval
         stats = [-1] * len(RECALLS) if coco_eval is None else coco_eval.stats[6:12]
         recalls = {name: _percent(x) for name, x in zip(RECALLS, stats)}
         results.update(recalls)

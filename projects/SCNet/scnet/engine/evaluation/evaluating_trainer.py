@@ -17,6 +17,7 @@ from ...data.once_per_machine import taken
 from ...data.workers import outlive_signals
 from ...modeling.test_time_augmentation import SCNetWithTTA
 from ..distributed import broadcast_buffers
+from ..report.write import report_evaluation
 from .coco_evaluator import SCNetCOCOEvaluator
 from .results import write_results
 
@@ -77,8 +78,8 @@ class EvaluatingTrainer(DefaultTrainer):
 
         Args:
             cfg, model, evaluators: see :meth:`detectron2.engine.DefaultTrainer.test`.
-            output_folder: gets ``results.json`` and ``results.md``; by default ``inference`` in
-                OUTPUT_DIR.
+            output_folder: gets ``results.json``, ``results.md`` and ``report.html``; by default
+                ``inference`` in OUTPUT_DIR, and for the report OUTPUT_DIR.
 
         Raises:
             BrokenImageError: images cannot be used, or more than may be skipped.
@@ -95,7 +96,10 @@ class EvaluatingTrainer(DefaultTrainer):
         broken = [image for x in evaluators for image in getattr(x, "broken", ())]
         if comm.is_main_process():
             folder = output_folder or os.path.join(cfg.OUTPUT_DIR, "inference")
-            write_results(metrics if len(names) > 1 else {names[0]: metrics}, folder, broken)
+            by_name = metrics if len(names) > 1 else {names[0]: metrics}
+            write_results(by_name, folder, broken)
+            if cfg.TEST.REPORT:
+                report_evaluation(cfg, evaluators, by_name, output_folder or cfg.OUTPUT_DIR)
         return metrics
 
     @classmethod
