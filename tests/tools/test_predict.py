@@ -30,6 +30,23 @@ def test_a_folder_gives_a_picture_per_image(predict, images, tmp_path):
         assert (np.abs(picture.astype(int) - plain) > 100).any(), "nothing was drawn"
 
 
+@pytest.mark.slow
+def test_a_data_set_of_what_is_drawn(predict, images, tmp_path):
+    """With a score above --threshold, and all pixels of the masks in --json."""
+    path, results = tmp_path / "coco.json", tmp_path / "results.json"
+    predict("--input", images, output=("--json", results))
+    found = json.loads(results.read_text())
+    middle = sorted(x["score"] for x in found)[len(found) // 2]
+    predict("--input", images, threshold=middle, output=("--coco", path))
+    content = json.loads(path.read_text())
+    assert [x["file_name"] for x in content["images"]] == ["a.png", "sub/b.jpg"]
+    keys = ("image_id", "category_id", "score", "segmentation")
+    expected = [x for x in found if x["score"] > middle]
+    assert 0 < len(expected) < len(found)
+    written = [{k: x[k] for k in keys} for x in content["annotations"]]
+    assert written == [{k: x[k] for k in keys} for x in expected if x["segmentation"]]
+
+
 def test_files_are_replaced_only_when_asked(predict, check_refused, images, tmp_path):
     outputs = {
         "--output": ("out", "out/a.png"),
@@ -54,7 +71,8 @@ def test_files_are_replaced_only_when_asked(predict, check_refused, images, tmp_
         (["--input", "x", "--classes", "disk", "cat"], "does not know 'cat'. It knows: disk,"),
         (["--input", "x", "--limit", 0], "--limit must be 1 or more"),
         (["--input", "x", "--batch-size", 0], "batch size must be 1 or more"),
-        (["--input", "x", "--annotations", "a.json"], "--annotations is for --json"),
+        (["--input", "x", "--annotations", "a.json"], "--annotations is for --json and --coco"),
+        (["--input", "x", "--polygons", 1], "--polygons is for --coco"),
         (["--input", "x", "--json-threshold", 0.1], "--json-threshold is for --json"),
     ],
 )
@@ -231,7 +249,7 @@ def test_the_smallest_image_is_predicted(predict, images, tmp_path):
 
 def test_nothing_to_predict_with_and_nothing_to_write(check_refused, images):
     check_refused("Add --opts MODEL.WEIGHTS", "--input", images, weights="")
-    check_refused("Give --output, --json or --masks", "--input", images, output=())
+    check_refused("Give --output, --json, --coco or --masks", "--input", images, output=())
 
 
 def test_images_and_a_video_in_all_formats(predict, weights, images, video, tiny_cfg, tmp_path):

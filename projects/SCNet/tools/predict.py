@@ -35,7 +35,7 @@ def parse_args() -> Namespace:
     add("--config-file", metavar="FILE")
     add("--weights", metavar="FILE", help="in place of the config's MODEL.WEIGHTS")
     inputs = f"{INPUTS}; videos; the number of a camera, which Ctrl-C ends"
-    drawn = "drawn, and in label maps"
+    drawn = "drawn, and in label maps and --coco"
     add_drawing_arguments(parser, inputs, output_required=False, drawn=drawn)
     add("--json", metavar="FILE", help="where results in COCO format go")
     add(
@@ -46,8 +46,15 @@ def parse_args() -> Namespace:
     add(
         "--annotations",
         metavar="FILE",
-        help="COCO json whose ids of images and categories --json has; by default that of the "
-        "data set, if the input is one",
+        help="COCO json whose ids of images and categories --json and --coco have; by default that "
+        "of the data set, if the input is one",
+    )
+    add("--coco", metavar="FILE", help="where a data set in COCO format goes, to be corrected")
+    add(
+        "--polygons",
+        type=float,
+        metavar="TOLERANCE",
+        help="masks in --coco are polygons, this many pixels exact; by default they are RLE",
     )
     add("--masks", metavar="FOLDER", help="where a PNG of labels per image goes")
     add("--classes", nargs="+", metavar="NAME", help="the only ones to look for")
@@ -63,11 +70,15 @@ def refuse_unused(args: Namespace) -> None:
     Raises:
         ValueError: there is one.
     """
-    if args.threshold is not None and not (args.output or args.masks):
-        raise ValueError("--threshold is for --output and --masks; --json has --json-threshold.")
-    for name in ("annotations", "json_threshold"):
-        if getattr(args, name) is not None and not args.json:
-            raise ValueError(f"--{name.replace('_', '-')} is for --json, which is not given.")
+    if args.threshold is not None and not (args.output or args.masks or args.coco):
+        raise ValueError(
+            "--threshold is for --output, --masks and --coco; --json has --json-threshold."
+        )
+    if args.annotations is not None and not (args.json or args.coco):
+        raise ValueError("--annotations is for --json and --coco, which are not given.")
+    for name, needed in (("json_threshold", "json"), ("polygons", "coco")):
+        if getattr(args, name) is not None and not getattr(args, needed):
+            raise ValueError(f"--{name.replace('_', '-')} is for --{needed}, which is not given.")
     changed = [key for key in args.opts[::2] if key != TRUST]
     if changed and args.weights and is_exported(args.weights):
         raise ValueError(
@@ -142,13 +153,15 @@ def main() -> None:
             results=args.json,
             annotations=args.annotations,
             masks=args.masks,
+            coco=args.coco,
+            polygons=args.polygons,
             threshold=threshold,
             json_threshold=json_threshold,
             limit=args.limit,
             overwrite=args.overwrite,
             strict=args.strict,
         )
-    for path in filter(None, (args.output, args.masks, args.json)):
+    for path in filter(None, (args.output, args.masks, args.json, args.coco)):
         print_line(f"{outcome.done} images in {path}")
     problems = [f"predict.py: {message}" for message in outcome.failed]
     if outcome.stopped:

@@ -10,6 +10,7 @@ from detectron2.structures import Instances
 from tqdm import tqdm
 
 from ..overwrite import refuse_impossible_outputs, refuse_to_replace
+from .coco_dataset import CocoDataset
 from .coco_results import CocoResults
 from .inputs import Frame, Input, InputImage, InputVideo, find_inputs, refuse_same_pictures
 from .interrupts import Interrupts
@@ -41,6 +42,8 @@ def predict_files(
     results: Optional[str] = None,
     annotations: Optional[str] = None,
     masks: Optional[str] = None,
+    coco: Optional[str] = None,
+    polygons: Optional[float] = None,
     threshold: float = 0.5,
     json_threshold: float = 0.0,
     limit: Optional[int] = None,
@@ -56,10 +59,12 @@ def predict_files(
         sources: see :func:`find_inputs`.
         pictures: the folder of the pictures, see :class:`Pictures`.
         results: the json file, see :class:`CocoResults`.
-        annotations: a COCO json whose ids of images and categories ``results`` has; by default
-            that of the data set, if there is no other source.
+        annotations: a COCO json whose ids of images and categories ``results`` and ``coco`` have;
+            by default that of the data set, if there is no other source.
         masks: the folder of the label maps, see :class:`LabelMaps`.
-        threshold: what has a higher score is in the pictures and label maps.
+        coco: the json file of a data set, see :class:`CocoDataset`.
+        polygons: the tolerance of :class:`CocoDataset`.
+        threshold: what has a higher score is in the pictures, label maps and ``coco``.
         json_threshold: what has a higher score is in ``results``. AP needs all detections.
         limit: stop after this many images or frames.
         overwrite: replace files that exist.
@@ -83,11 +88,14 @@ def predict_files(
         writers.append((LabelMaps(masks), threshold))
     if writers:
         refuse_same_pictures(inputs)
-    if results:
+    if results or coco:
         annotations = annotations or annotations_of(inputs)
+    if results:
         writers.append((CocoResults(results, predictor.names, annotations), json_threshold))
+    if coco:
+        writers.append((CocoDataset(coco, predictor.names, annotations, polygons), threshold))
     if not writers:
-        raise ValueError("Nothing to write. Give --output, --json or --masks.")
+        raise ValueError("Nothing to write. Give --output, --json, --coco or --masks.")
     outputs = [path for writer, _ in writers for path in writer.paths(inputs)]
     read = [*(x.file_name for x in all_inputs), *([annotations] if annotations else [])]
     refuse_impossible_outputs(outputs, read)
