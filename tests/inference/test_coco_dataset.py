@@ -58,6 +58,13 @@ def test_a_tolerance_saves_points_and_is_kept():
     assert abs(radii - 150).max() < 2
 
 
+def test_outlines_are_within_the_border_on_all_sides():
+    square = np.pad(np.ones((10, 20)), 5)
+    [polygon] = to_polygons(encode(square), 0)
+    x, y = np.reshape(polygon, (-1, 2)).T
+    assert (x.min(), x.max(), y.min(), y.max()) == (5.25, 24.75, 5.25, 14.75)
+
+
 def test_a_mask_with_a_hole_has_no_polygons():
     frame = np.pad(np.zeros((3, 4)), 5, constant_values=1)
     assert to_polygons(encode(frame), 1) is None

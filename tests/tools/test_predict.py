@@ -13,6 +13,7 @@ from detectron2.structures import ROIMasks
 from helpers import NAMES
 from scnet import Predictor, register_coco_json
 from scnet.inference.coco_results import CocoResults
+from scnet.inference.pytorch_backend import PyTorchBackend
 
 
 def test_a_folder_gives_a_picture_per_image(predict, images, tmp_path):
@@ -37,7 +38,8 @@ def test_a_data_set_of_what_is_drawn(predict, images, tmp_path):
     predict("--input", images, output=("--json", results))
     found = json.loads(results.read_text())
     middle = sorted(x["score"] for x in found)[len(found) // 2]
-    predict("--input", images, threshold=middle, output=("--coco", path))
+    output = ("--coco", path, "--json", tmp_path / "all.json")
+    predict("--input", images, threshold=middle, output=output)
     content = json.loads(path.read_text())
     assert [x["file_name"] for x in content["images"]] == ["a.png", "sub/b.jpg"]
     keys = ("image_id", "category_id", "score", "segmentation")
@@ -45,6 +47,23 @@ def test_a_data_set_of_what_is_drawn(predict, images, tmp_path):
     assert 0 < len(expected) < len(found)
     written = [{k: x[k] for k in keys} for x in content["annotations"]]
     assert written == [{k: x[k] for k in keys} for x in expected if x["segmentation"]]
+
+
+def test_tiles_are_predicted(predict, images, tmp_path, monkeypatch):
+    seen = []
+    call = PyTorchBackend.__call__
+
+    def spy(self, tiles):
+        seen.extend(tile.shape[:2] for tile in tiles)
+        return call(self, tiles)
+
+    monkeypatch.setattr(PyTorchBackend, "__call__", spy)
+    path = tmp_path / "x.json"
+    tiles = ("--tile", 48, "--overlap", 0.5)
+    predict("--input", images / "a.png", *tiles, output=("--json", path))
+    assert seen == [(48, 48)] * 6  # of 64 x 80 pixels
+    found = json.loads(path.read_text())
+    assert found and {tuple(x["segmentation"]["size"]) for x in found} == {(64, 80)}
 
 
 def test_files_are_replaced_only_when_asked(predict, check_refused, images, tmp_path):
@@ -72,6 +91,7 @@ def test_files_are_replaced_only_when_asked(predict, check_refused, images, tmp_
         (["--input", "x", "--limit", 0], "--limit must be 1 or more"),
         (["--input", "x", "--batch-size", 0], "batch size must be 1 or more"),
         (["--input", "x", "--annotations", "a.json"], "--annotations is for --json and --coco"),
+        (["--input", "x", "--overlap", 0.1], "--overlap is for --tile"),
         (["--input", "x", "--polygons", 1], "--polygons is for --coco"),
         (["--input", "x", "--json-threshold", 0.1], "--json-threshold is for --json"),
     ],

@@ -59,6 +59,8 @@ def parse_args() -> Namespace:
     add("--masks", metavar="FOLDER", help="where a PNG of labels per image goes")
     add("--classes", nargs="+", metavar="NAME", help="the only ones to look for")
     add("--batch-size", type=int, default=1, help="images predicted at a time (%(default)s)")
+    add("--tile", type=int, metavar="PIXELS", help="predict in tiles with sides of so many pixels")
+    add("--overlap", type=float, metavar="PART", help="of two tiles, as a part of --tile (0.2)")
     add("--strict", action="store_true", help="stop at the first image that cannot be read")
     parser.set_defaults(threshold=None)  # so that it is seen whether it was given
     return parser.parse_args()
@@ -79,6 +81,8 @@ def refuse_unused(args: Namespace) -> None:
     for name, needed in (("json_threshold", "json"), ("polygons", "coco")):
         if getattr(args, name) is not None and not getattr(args, needed):
             raise ValueError(f"--{name.replace('_', '-')} is for --{needed}, which is not given.")
+    if args.overlap is not None and args.tile is None:
+        raise ValueError("--overlap is for --tile, which is not given.")
     changed = [key for key in args.opts[::2] if key != TRUST]
     if changed and args.weights and is_exported(args.weights):
         raise ValueError(
@@ -107,6 +111,7 @@ def make_predictor(args: Namespace, lowest: float):
     from scnet.config import read_cfg
     from scnet.config_mistakes import merge_opts
     from scnet.inference.pytorch_backend import config_beside
+    from scnet.inference.tiles import Tiles
 
     cfg = None  # the predictor finds that of the weights
     trusted = False
@@ -122,6 +127,9 @@ def make_predictor(args: Namespace, lowest: float):
     weights = args.weights or (cfg.MODEL.WEIGHTS if cfg else "")
     if not weights:
         raise ValueError("No weights. Add --opts MODEL.WEIGHTS path/to/model.pth to the command.")
+    tiles = None
+    if args.tile is not None:
+        tiles = Tiles(args.tile, *([] if args.overlap is None else [args.overlap]))
     return Predictor(
         weights,
         cfg,
@@ -129,6 +137,7 @@ def make_predictor(args: Namespace, lowest: float):
         classes=args.classes,
         batch_size=args.batch_size,
         masks="rle",
+        tiles=tiles,
         trusted=trusted,
     )
 

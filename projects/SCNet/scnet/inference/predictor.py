@@ -17,6 +17,7 @@ from .forked import note_threads
 from .inputs import Frame, find_inputs, frames_of
 from .mask_formats import FORMATS, paste
 from .pytorch_backend import Config, PyTorchBackend
+from .tiles import Tiles, predict_tiles
 
 
 class Array(NamedTuple):
@@ -63,6 +64,7 @@ class Predictor:
         batch_size: int = 1,
         array_format: str = "BGR",
         masks: str = "bitmap",
+        tiles: Optional[Tiles] = None,
         trusted: bool = False,
         device: Optional[str] = None,
     ):
@@ -82,6 +84,8 @@ class Predictor:
                 "RGB".
             masks: "bitmap", or "rle" for COCO's run lengths. Bitmaps take a byte for each object
                 and pixel of the image; RLE are made without ever having more than one of them.
+            tiles: cuts images that are larger, see :func:`predict_tiles`; it needs masks="rle". The
+                batch size is then the number of tiles.
             trusted: also read weights that may run any code, and TorchScript that was exported
                 elsewhere (MODEL.TRUST_WEIGHTS).
             device: "cpu" or "cuda", for example. By default that of a config that is given as such,
@@ -97,6 +101,10 @@ class Predictor:
             raise ValueError(f"array_format must be 'BGR' or 'RGB', not '{array_format}'.")
         if masks not in FORMATS:
             raise ValueError(f"masks must be 'bitmap' or 'rle', not '{masks}'.")
+        if tiles is not None:
+            tiles.check()
+            if masks != "rle":
+                raise ValueError("Tiles are for large images, and need masks='rle'.")
         make_backend = BACKENDS.get(Path(weights).suffix.lower(), PyTorchBackend)
         # A backend of one's own need not know of what is not given.
         given = {"trusted": trusted or None, "device": device}
@@ -108,6 +116,7 @@ class Predictor:
         self.batch_size = batch_size
         self.array_format = array_format
         self.masks = masks
+        self.tiles = tiles
 
     @property
     def names(self) -> List[str]:
@@ -141,12 +150,23 @@ class Predictor:
         for batch in batches(self._frames(images), self.batch_size):
             note_threads()
             try:
-                found = self.backend([frame.pixels for frame in batch])
+                found = self._find([frame.pixels for frame in batch])
             except ValueError as error:
                 which = " or ".join(f"{f} of height and width {f.pixels.shape[:2]}" for f in batch)
                 raise ValueError(f"{which} cannot be used: {error}.") from error
-            for instances in found:
-                yield paste(self._select(instances), self.masks)
+            yield from found
+
+    def _find(self, images: List[np.ndarray]) -> Iterator[Instances]:
+        """Find the objects in images (H, W, 3); masks are made when each is taken."""
+        if self.tiles is not None:
+            found = [predict_tiles(self._whole, x, self.tiles, self.batch_size) for x in images]
+            return iter(found)
+        return self._whole(images)
+
+    def _whole(self, images: List[np.ndarray]) -> Iterator[Instances]:
+        """Find the objects in images, each as a whole."""
+        found = self.backend(images)
+        return (paste(self._select(instances), self.masks) for instances in found)
 
     def _frames(self, images: Images) -> Iterator[Union[Array, Frame]]:
         """Read what is given, one image or frame after the other."""
