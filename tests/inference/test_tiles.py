@@ -9,7 +9,7 @@ from pycocotools import mask as mask_util
 
 from scnet import Predictor
 from scnet.inference.mask_formats import RLEMasks
-from scnet.inference.tiles import Tiles, place, predict_tiles
+from scnet.inference.tiles import Piece, Tiles, group_pieces, place, predict_tiles, union
 
 
 @pytest.mark.parametrize("length", [1, 99, 100, 101, 180, 181, 1000])
@@ -88,6 +88,35 @@ def test_each_object_is_found_once_and_whole(picture, batch_size):
         x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
         assert found.pred_boxes.tensor[k].tolist() == [x, y, x + w, y + h]
     assert not expected
+
+
+def piece(left, mask, score=0.5):
+    rle = mask_util.encode(np.asfortranarray(mask.astype(np.uint8)))
+    x, y, w, h = mask_util.toBbox(rle)
+    box = np.array([x + left, y, x + left + w, y + h])
+    return Piece(np.array([left, 0, left + 100, 100]), box, 1, score, rle)
+
+
+def test_masks_must_agree_where_tiles_overlap():
+    """Two triangles fill one box; what a tile sees of an object may be a small part of it."""
+    upper = np.triu(np.ones((100, 100)), 5)
+    lower, sliver, part = 1 - np.triu(np.ones((100, 100)), -5), np.zeros((100, 100)), upper.copy()
+    sliver[:10, :10] = 1
+    part[:, :95] = 0
+    other = np.zeros((100, 100))
+    other[:, :30] = upper[:, 70:]
+    assert len(group_pieces([piece(0, upper), piece(70, other)])) == 1
+    assert len(group_pieces([piece(0, upper), piece(70, np.roll(lower, -70, axis=1))])) == 2
+    assert len(group_pieces([piece(0, upper), piece(70, sliver)])) == 1
+    assert len(group_pieces([piece(0, part), piece(70, other)])) == 1  # all of the smaller is in it
+    assert len(group_pieces([piece(0, upper), piece(0, part)])) == 2  # of one tile
+    another_class = piece(70, other)
+    another_class.label = 2
+    assert len(group_pieces([piece(0, upper), another_class])) == 2
+    both = np.zeros((100, 170))
+    both[:, :100], both[:10, 70:80] = upper, 1
+    for order in ([piece(0, upper), piece(70, sliver)], [piece(70, sliver), piece(0, upper)]):
+        assert np.array_equal(mask_util.decode(union(order, 100, 170)), both)
 
 
 def test_without_overlap_parts_stay_parts(picture):

@@ -41,12 +41,21 @@ def test_a_data_set_of_what_is_drawn(predict, images, tmp_path):
     output = ("--coco", path, "--json", tmp_path / "all.json")
     predict("--input", images, threshold=middle, output=output)
     content = json.loads(path.read_text())
+    assert json.loads((tmp_path / "all.json").read_text()) == found
     assert [x["file_name"] for x in content["images"]] == ["a.png", "sub/b.jpg"]
     keys = ("image_id", "category_id", "score", "segmentation")
     expected = [x for x in found if x["score"] > middle]
     assert 0 < len(expected) < len(found)
     written = [{k: x[k] for k in keys} for x in content["annotations"]]
     assert written == [{k: x[k] for k in keys} for x in expected if x["segmentation"]]
+
+    name = found[0]["category_name"]
+    predict("--input", images, "--class-threshold", f"{name}=1", "--overwrite", output=output)
+    of_others = [x for x in found if x["category_name"] != name]
+    assert [x["score"] for x in json.loads(path.read_text())["annotations"]] == [
+        x["score"] for x in of_others
+    ]
+    assert json.loads((tmp_path / "all.json").read_text()) == found
 
 
 def test_tiles_are_predicted(predict, images, tmp_path, monkeypatch):
@@ -91,6 +100,9 @@ def test_files_are_replaced_only_when_asked(predict, check_refused, images, tmp_
         (["--input", "x", "--limit", 0], "--limit must be 1 or more"),
         (["--input", "x", "--batch-size", 0], "batch size must be 1 or more"),
         (["--input", "x", "--annotations", "a.json"], "--annotations is for --json and --coco"),
+        (["--input", "x", "--class-threshold", "disk"], "takes NAME=SCORE, such as cat=0.3, not"),
+        (["--input", "x", "--class-threshold", "=1"], "takes NAME=SCORE, such as cat=0.3, not"),
+        (["--input", "x", "--class-threshold", "cat=1"], "does not know 'cat'"),
         (["--input", "x", "--overlap", 0.1], "--overlap is for --tile"),
         (["--input", "x", "--polygons", 1], "--polygons is for --coco"),
         (["--input", "x", "--json-threshold", 0.1], "--json-threshold is for --json"),

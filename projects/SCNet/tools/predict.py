@@ -16,6 +16,7 @@ SIGTERM ends the command: what was predicted until then is written, and the exit
 import os
 import sys
 from argparse import Namespace
+from typing import Dict, Sequence
 
 from scnet_tools.arguments import (
     INPUTS,
@@ -57,6 +58,13 @@ def parse_args() -> Namespace:
         help="masks in --coco are polygons, this many pixels exact; by default they are RLE",
     )
     add("--masks", metavar="FOLDER", help="where a PNG of labels per image goes")
+    add(
+        "--class-threshold",
+        nargs="+",
+        metavar="NAME=SCORE",
+        default=[],
+        help="--threshold of some classes, such as cat=0.3",
+    )
     add("--classes", nargs="+", metavar="NAME", help="the only ones to look for")
     add("--batch-size", type=int, default=1, help="images predicted at a time (%(default)s)")
     add("--tile", type=int, metavar="PIXELS", help="predict in tiles with sides of so many pixels")
@@ -76,6 +84,8 @@ def refuse_unused(args: Namespace) -> None:
         raise ValueError(
             "--threshold is for --output, --masks and --coco; --json has --json-threshold."
         )
+    if args.class_threshold and not (args.output or args.masks or args.coco):
+        raise ValueError("--class-threshold is for --output, --masks and --coco.")
     if args.annotations is not None and not (args.json or args.coco):
         raise ValueError("--annotations is for --json and --coco, which are not given.")
     for name, needed in (("json_threshold", "json"), ("polygons", "coco")):
@@ -89,6 +99,24 @@ def refuse_unused(args: Namespace) -> None:
             f"'{args.weights}' was exported with its config, which cannot be changed: "
             f"{', '.join(changed)}. Export the model again with these values."
         )
+
+
+def read_class_thresholds(texts: Sequence[str]) -> Dict[str, float]:
+    """Read NAME=SCORE.
+
+    Raises:
+        ValueError: one is not of this form.
+    """
+    thresholds = {}
+    for text in texts:
+        name, _, score = text.rpartition("=")
+        try:
+            thresholds[name] = float(score)
+        except ValueError:
+            name = ""
+        if not name:
+            raise ValueError(f"--class-threshold takes NAME=SCORE, such as cat=0.3, not '{text}'.")
+    return thresholds
 
 
 def is_exported(weights: str) -> bool:
@@ -151,7 +179,9 @@ def main() -> None:
     json_threshold = args.json_threshold or 0.0
     with mistakes_in_one_line():
         refuse_unused(args)
-        lowest = min(threshold, json_threshold) if args.json else threshold
+        class_thresholds = read_class_thresholds(args.class_threshold)
+        lowest = min([threshold, *class_thresholds.values()])
+        lowest = min(lowest, json_threshold) if args.json else lowest
         predictor = make_predictor(args, lowest)
         if hasattr(predictor.backend, "device"):
             print_line(f"Device: {predictor.backend.device}")
@@ -165,6 +195,7 @@ def main() -> None:
             coco=args.coco,
             polygons=args.polygons,
             threshold=threshold,
+            class_thresholds=class_thresholds,
             json_threshold=json_threshold,
             limit=args.limit,
             overwrite=args.overwrite,

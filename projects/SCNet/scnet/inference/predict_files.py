@@ -3,10 +3,22 @@
 import signal
 from contextlib import ExitStack
 from itertools import islice
-from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Callable,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from detectron2.data import MetadataCatalog
 from detectron2.structures import Instances
+from torch import Tensor
 from tqdm import tqdm
 
 from ..overwrite import refuse_impossible_outputs, refuse_to_replace
@@ -45,6 +57,7 @@ def predict_files(
     coco: Optional[str] = None,
     polygons: Optional[float] = None,
     threshold: float = 0.5,
+    class_thresholds: Optional[Mapping[str, float]] = None,
     json_threshold: float = 0.0,
     limit: Optional[int] = None,
     overwrite: bool = False,
@@ -65,6 +78,7 @@ def predict_files(
         coco: the json file of a data set, see :class:`CocoDataset`.
         polygons: the tolerance of :class:`CocoDataset`.
         threshold: what has a higher score is in the pictures, label maps and ``coco``.
+        class_thresholds: by name, what takes the place of ``threshold`` for some classes.
         json_threshold: what has a higher score is in ``results``. AP needs all detections.
         limit: stop after this many images or frames.
         overwrite: replace files that exist.
@@ -73,19 +87,21 @@ def predict_files(
     Raises:
         FileExistsError: a file exists, and ``overwrite`` is False.
         OSError: see :func:`refuse_impossible_outputs`; or a file cannot be written.
-        ValueError: there is nothing to write; ``limit`` is less than 1; or see
+        ValueError: there is nothing to write; ``limit`` is less than 1; the model does not know a
+            class of ``class_thresholds``; or see
             :func:`find_inputs`, :func:`refuse_same_pictures`, :func:`refuse_impossible_outputs`
             and :class:`CocoResults`; with ``strict`` see :meth:`Predictor.stream`.
     """
     if limit is not None and limit < 1:
         raise ValueError("--limit must be 1 or more.")
+    drawn = predictor.class_wise(threshold, class_thresholds)
     all_inputs = find_inputs(sources, predictor.backend.max_pixels)
     inputs = all_inputs[:limit]
-    writers: List[Tuple[Writer, float]] = []  # and the lowest score for each
+    writers: List[Tuple[Writer, Union[float, Tensor]]] = []  # and the lowest score for each
     if pictures:
-        writers.append((Pictures(pictures, predictor.names), threshold))
+        writers.append((Pictures(pictures, predictor.names), drawn))
     if masks:
-        writers.append((LabelMaps(masks), threshold))
+        writers.append((LabelMaps(masks), drawn))
     if writers:
         refuse_same_pictures(inputs)
     if results or coco:
@@ -93,7 +109,7 @@ def predict_files(
     if results:
         writers.append((CocoResults(results, predictor.names, annotations), json_threshold))
     if coco:
-        writers.append((CocoDataset(coco, predictor.names, annotations, polygons), threshold))
+        writers.append((CocoDataset(coco, predictor.names, annotations, polygons), drawn))
     if not writers:
         raise ValueError("Nothing to write. Give --output, --json, --coco or --masks.")
     outputs = [path for writer, _ in writers for path in writer.paths(inputs)]

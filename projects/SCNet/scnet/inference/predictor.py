@@ -2,7 +2,18 @@
 
 from itertools import islice
 from pathlib import Path
-from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, TypeVar, Union
+from typing import (
+    Any,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    TypeVar,
+    Union,
+)
 
 import numpy as np
 import PIL.Image
@@ -52,6 +63,7 @@ class Predictor:
     Attributes:
         backend: what runs the model.
         metadata: ``thing_classes``, the names of the classes, for Detectron2's Visualizer.
+        thresholds: (K,), what has a higher score than that of its class is returned.
     """
 
     def __init__(
@@ -65,6 +77,7 @@ class Predictor:
         array_format: str = "BGR",
         masks: str = "bitmap",
         tiles: Optional[Tiles] = None,
+        class_thresholds: Optional[Mapping[str, float]] = None,
         trusted: bool = False,
         device: Optional[str] = None,
     ):
@@ -86,6 +99,7 @@ class Predictor:
                 and pixel of the image; RLE are made without ever having more than one of them.
             tiles: cuts images that are larger, see :func:`predict_tiles`; it needs masks="rle". The
                 batch size is then the number of tiles.
+            class_thresholds: by name, what takes the place of ``threshold`` for some classes.
             trusted: also read weights that may run any code, and TorchScript that was exported
                 elsewhere (MODEL.TRUST_WEIGHTS).
             device: "cpu" or "cuda", for example. By default that of a config that is given as such,
@@ -105,13 +119,14 @@ class Predictor:
             tiles.check()
             if masks != "rle":
                 raise ValueError("Tiles are for large images, and need masks='rle'.")
+        lowest = min([threshold, *(class_thresholds or {}).values()])
         make_backend = BACKENDS.get(Path(weights).suffix.lower(), PyTorchBackend)
         # A backend of one's own need not know of what is not given.
         given = {"trusted": trusted or None, "device": device}
         more = {name: value for name, value in given.items() if value is not None}
-        self.backend: Backend = make_backend(weights, config, threshold, **more)
+        self.backend: Backend = make_backend(weights, config, lowest, **more)
         self.metadata: Metadata = make_metadata({"thing_classes": self.backend.names})
-        self.threshold = threshold
+        self.thresholds = self.class_wise(threshold, class_thresholds)
         self.classes = None if classes is None else self._numbers(classes)
         self.batch_size = batch_size
         self.array_format = array_format
@@ -122,6 +137,19 @@ class Predictor:
     def names(self) -> List[str]:
         """The names of the classes."""
         return self.metadata.thing_classes
+
+    def class_wise(
+        self, threshold: float, of_classes: Optional[Mapping[str, float]]
+    ) -> torch.Tensor:
+        """The threshold of each class, (K,), where some have their own.
+
+        Raises:
+            ValueError: the model does not know a class.
+        """
+        thresholds = torch.full((len(self.names),), float(threshold))
+        for name, own in (of_classes or {}).items():
+            thresholds[self._numbers([name])] = own
+        return thresholds
 
     def __call__(self, image: Image) -> Instances:
         """Find the objects in one image; arguments and errors as for :meth:`stream`."""
@@ -234,7 +262,7 @@ class Predictor:
         if self.classes is not None:
             classes = self.classes.to(instances.pred_classes.device)
             instances = instances[torch.isin(instances.pred_classes, classes)]
-        return above(instances, self.threshold)
+        return above(instances, self.thresholds)
 
 
 def batches(items: Iterator[T], size: int) -> Iterator[List[T]]:
@@ -254,7 +282,13 @@ def batches(items: Iterator[T], size: int) -> Iterator[List[T]]:
     raise error
 
 
-def above(instances: Instances, threshold: float) -> Instances:
-    """Choose the instances of a higher score; if that is all, nothing is copied."""
-    keep = instances.scores > threshold
+def above(instances: Instances, thresholds: Union[float, torch.Tensor]) -> Instances:
+    """Choose the instances of a higher score; if that is all, nothing is copied.
+
+    Args:
+        thresholds: one for all, or (K,) for the classes.
+    """
+    if isinstance(thresholds, torch.Tensor):
+        thresholds = thresholds.to(instances.scores.device)[instances.pred_classes]
+    keep = instances.scores > thresholds
     return instances if keep.all() else instances[keep]
