@@ -96,7 +96,7 @@ def test_at_most_one_bitmap_is_in_memory(weights, images, monkeypatch):
     monkeypatch.setattr(ROIMasks, "to_bitmasks", counted)
     threshold = everything.scores.median().item()
     predictor = Predictor(weights, masks="rle")
-    predictor.threshold = threshold  # the model itself gives all
+    predictor.thresholds[:] = threshold  # the model itself gives all
     found = predictor(images[0])
     assert pasted == [1] * len(found) and 0 < len(found) < len(everything)
 

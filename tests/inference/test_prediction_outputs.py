@@ -179,5 +179,5 @@ def test_pictures_and_videos(tmp_path):
         assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == count
         assert capture.get(cv2.CAP_PROP_FPS) == rate
         pixels = capture.read()[1]
-        assert pixels.shape[1:] == (512, 3)
+        assert pixels.shape[1:] == (540, 3)
         assert np.ptp(pixels.astype(int)) > 100  # something was drawn on the gray

@@ -12,6 +12,7 @@ from PIL import Image
 from helpers import NAMES
 from scnet import Predictor
 from scnet.inference import BACKENDS
+from scnet.inference.predictor import above
 from scnet.modeling.test_time_augmentation import SCNetWithTTA
 
 
@@ -251,3 +252,20 @@ def test_another_backend_is_chosen_by_the_ending(monkeypatch, images):
     assert predictor.backend.args == ("model.onnx", None, 0.5)
     found = list(predictor.stream(images))
     assert [x.scores.tolist() for x in found] == [[pytest.approx(0.6)]] * 4
+
+
+def test_classes_have_thresholds_of_their_own(weights, images):
+    every = Predictor(weights)(images[0])
+    label = int(every.pred_classes[0])
+    is_own, own = every.pred_classes == label, NAMES[label]
+    predictor = Predictor(weights, threshold=1, class_thresholds={own: 0})  # the model gives all
+    assert torch.equal(predictor(images[0]).scores, every.scores[is_own])
+    others = Predictor(weights, class_thresholds={own: 1})(images[0])
+    assert torch.equal(others.scores, every.scores[~is_own])
+    with pytest.raises(ValueError, match="does not know 'cat'"):
+        predictor.class_wise(0.5, {"cat": 0.5})
+    found = Instances((9, 9), scores=torch.tensor([0.4, 0.6, 0.4, 0.6]))
+    found.pred_classes = torch.tensor([0, 0, 1, 1])
+    assert above(found, predictor.class_wise(0.5, {NAMES[1]: 0.3})).scores.tolist() == [
+        *found.scores[1:].tolist()
+    ]

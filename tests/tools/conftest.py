@@ -51,7 +51,7 @@ def run_script(monkeypatch, capfd):
 def predict(run_script, weights, tmp_path):
     def predict(*args, weights=weights, output=("--output", tmp_path / "out"), threshold=0):
         fixed = ["--config-file", CONFIG, *output]
-        if {"--output", "--masks"} & set(output):
+        if {"--output", "--masks", "--coco"} & set(output):
             fixed += ["--threshold", threshold]
         return run_script(*fixed, *args, "--opts", *TINY, "MODEL.WEIGHTS", weights)
 

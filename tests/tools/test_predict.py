@@ -2,6 +2,7 @@ import json
 import re
 import shutil
 import signal
+from math import ceil
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from detectron2.structures import ROIMasks
 from helpers import NAMES
 from scnet import Predictor, register_coco_json
 from scnet.inference.coco_results import CocoResults
+from scnet.inference.pytorch_backend import PyTorchBackend
 
 
 def test_a_folder_gives_a_picture_per_image(predict, images, tmp_path):
@@ -23,11 +25,54 @@ def test_a_folder_gives_a_picture_per_image(predict, images, tmp_path):
             cv2.imread(str(tmp_path / "out" / name)),
             cv2.imread(str(images / image)),
         )
-        assert max(picture.shape) == 512  # small images are enlarged
-        height, width = original.shape[:2]
-        assert abs(picture.shape[0] / picture.shape[1] - height / width) < 0.01
-        plain = cv2.resize(original, picture.shape[1::-1])
+        scale = ceil(512 / max(original.shape))  # small images are enlarged
+        plain = original.repeat(scale, 0).repeat(scale, 1)
+        assert picture.shape == plain.shape
         assert (np.abs(picture.astype(int) - plain) > 100).any(), "nothing was drawn"
+
+
+@pytest.mark.slow
+def test_a_data_set_of_what_is_drawn(predict, images, tmp_path):
+    """With a score above --threshold, and all pixels of the masks in --json."""
+    path, results = tmp_path / "coco.json", tmp_path / "results.json"
+    predict("--input", images, output=("--json", results))
+    found = json.loads(results.read_text())
+    middle = sorted(x["score"] for x in found)[len(found) // 2]
+    output = ("--coco", path, "--json", tmp_path / "all.json")
+    predict("--input", images, threshold=middle, output=output)
+    content = json.loads(path.read_text())
+    assert json.loads((tmp_path / "all.json").read_text()) == found
+    assert [x["file_name"] for x in content["images"]] == ["a.png", "sub/b.jpg"]
+    keys = ("image_id", "category_id", "score", "segmentation")
+    expected = [x for x in found if x["score"] > middle]
+    assert 0 < len(expected) < len(found)
+    written = [{k: x[k] for k in keys} for x in content["annotations"]]
+    assert written == [{k: x[k] for k in keys} for x in expected if x["segmentation"]]
+
+    name = found[0]["category_name"]
+    predict("--input", images, "--class-threshold", f"{name}=1", "--overwrite", output=output)
+    of_others = [x for x in found if x["category_name"] != name]
+    assert [x["score"] for x in json.loads(path.read_text())["annotations"]] == [
+        x["score"] for x in of_others
+    ]
+    assert json.loads((tmp_path / "all.json").read_text()) == found
+
+
+def test_tiles_are_predicted(predict, images, tmp_path, monkeypatch):
+    seen = []
+    call = PyTorchBackend.__call__
+
+    def spy(self, tiles):
+        seen.extend(tile.shape[:2] for tile in tiles)
+        return call(self, tiles)
+
+    monkeypatch.setattr(PyTorchBackend, "__call__", spy)
+    path = tmp_path / "x.json"
+    tiles = ("--tile", 48, "--overlap", 0.5)
+    predict("--input", images / "a.png", *tiles, output=("--json", path))
+    assert seen == [(48, 48)] * 6  # of 64 x 80 pixels
+    found = json.loads(path.read_text())
+    assert found and {tuple(x["segmentation"]["size"]) for x in found} == {(64, 80)}
 
 
 def test_files_are_replaced_only_when_asked(predict, check_refused, images, tmp_path):
@@ -54,7 +99,12 @@ def test_files_are_replaced_only_when_asked(predict, check_refused, images, tmp_
         (["--input", "x", "--classes", "disk", "cat"], "does not know 'cat'. It knows: disk,"),
         (["--input", "x", "--limit", 0], "--limit must be 1 or more"),
         (["--input", "x", "--batch-size", 0], "batch size must be 1 or more"),
-        (["--input", "x", "--annotations", "a.json"], "--annotations is for --json"),
+        (["--input", "x", "--annotations", "a.json"], "--annotations is for --json and --coco"),
+        (["--input", "x", "--class-threshold", "disk"], "takes NAME=SCORE, such as cat=0.3, not"),
+        (["--input", "x", "--class-threshold", "=1"], "takes NAME=SCORE, such as cat=0.3, not"),
+        (["--input", "x", "--class-threshold", "cat=1"], "does not know 'cat'"),
+        (["--input", "x", "--overlap", 0.1], "--overlap is for --tile"),
+        (["--input", "x", "--polygons", 1], "--polygons is for --coco"),
         (["--input", "x", "--json-threshold", 0.1], "--json-threshold is for --json"),
     ],
 )
@@ -231,7 +281,7 @@ def test_the_smallest_image_is_predicted(predict, images, tmp_path):
 
 def test_nothing_to_predict_with_and_nothing_to_write(check_refused, images):
     check_refused("Add --opts MODEL.WEIGHTS", "--input", images, weights="")
-    check_refused("Give --output, --json or --masks", "--input", images, output=())
+    check_refused("Give --output, --json, --coco or --masks", "--input", images, output=())
 
 
 def test_images_and_a_video_in_all_formats(predict, weights, images, video, tiny_cfg, tmp_path):

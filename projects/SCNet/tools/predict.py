@@ -16,6 +16,7 @@ SIGTERM ends the command: what was predicted until then is written, and the exit
 import os
 import sys
 from argparse import Namespace
+from typing import Dict, Sequence
 
 from scnet_tools.arguments import (
     INPUTS,
@@ -37,7 +38,7 @@ def parse_args() -> Namespace:
     add_config(parser, "; default: config.yaml beside the weights")
     add("--weights", metavar="FILE", help="in place of the config's MODEL.WEIGHTS")
     inputs = f"{INPUTS}; videos; the number of a camera, which Ctrl-C ends"
-    drawn = "drawn, and in label maps"
+    drawn = "drawn, and in label maps and --coco"
     add_drawing_arguments(parser, inputs, output_required=False, drawn=drawn)
     add("--json", metavar="FILE", help="where results in COCO format go")
     add(
@@ -48,12 +49,28 @@ def parse_args() -> Namespace:
     add(
         "--annotations",
         metavar="FILE",
-        help="COCO json whose ids of images and categories --json has; by default that of the "
-        "data set, if the input is one",
+        help="COCO json whose ids of images and categories --json and --coco have; by default that "
+        "of the data set, if the input is one",
+    )
+    add("--coco", metavar="FILE", help="where a data set in COCO format goes, to be corrected")
+    add(
+        "--polygons",
+        type=float,
+        metavar="TOLERANCE",
+        help="masks in --coco are polygons, this many pixels exact; by default they are RLE",
     )
     add("--masks", metavar="FOLDER", help="where a PNG of labels per image goes")
+    add(
+        "--class-threshold",
+        nargs="+",
+        metavar="NAME=SCORE",
+        default=[],
+        help="--threshold of some classes, such as cat=0.3",
+    )
     add("--classes", nargs="+", metavar="NAME", help="the only ones to look for")
     add("--batch-size", type=int, default=1, help="images predicted at a time (%(default)s)")
+    add("--tile", type=int, metavar="PIXELS", help="predict in tiles with sides of so many pixels")
+    add("--overlap", type=float, metavar="PART", help="of two tiles, as a part of --tile (0.2)")
     add("--strict", action="store_true", help="stop at the first image that cannot be read")
     parser.set_defaults(threshold=None)  # so that it is seen whether it was given
     return parser.parse_args()
@@ -65,17 +82,43 @@ def refuse_unused(args: Namespace) -> None:
     Raises:
         ValueError: there is one.
     """
-    if args.threshold is not None and not (args.output or args.masks):
-        raise ValueError("--threshold is for --output and --masks; --json has --json-threshold.")
-    for name in ("annotations", "json_threshold"):
-        if getattr(args, name) is not None and not args.json:
-            raise ValueError(f"--{name.replace('_', '-')} is for --json, which is not given.")
+    if args.threshold is not None and not (args.output or args.masks or args.coco):
+        raise ValueError(
+            "--threshold is for --output, --masks and --coco; --json has --json-threshold."
+        )
+    if args.class_threshold and not (args.output or args.masks or args.coco):
+        raise ValueError("--class-threshold is for --output, --masks and --coco.")
+    if args.annotations is not None and not (args.json or args.coco):
+        raise ValueError("--annotations is for --json and --coco, which are not given.")
+    for name, needed in (("json_threshold", "json"), ("polygons", "coco")):
+        if getattr(args, name) is not None and not getattr(args, needed):
+            raise ValueError(f"--{name.replace('_', '-')} is for --{needed}, which is not given.")
+    if args.overlap is not None and args.tile is None:
+        raise ValueError("--overlap is for --tile, which is not given.")
     changed = [key for key in args.opts[::2] if key != TRUST]
     if changed and args.weights and is_exported(args.weights):
         raise ValueError(
             f"'{args.weights}' was exported with its config, which cannot be changed: "
             f"{', '.join(changed)}. Export the model again with these values."
         )
+
+
+def read_class_thresholds(texts: Sequence[str]) -> Dict[str, float]:
+    """Read NAME=SCORE.
+
+    Raises:
+        ValueError: one is not of this form.
+    """
+    thresholds = {}
+    for text in texts:
+        name, _, score = text.rpartition("=")
+        try:
+            thresholds[name] = float(score)
+        except ValueError:
+            name = ""
+        if not name:
+            raise ValueError(f"--class-threshold takes NAME=SCORE, such as cat=0.3, not '{text}'.")
+    return thresholds
 
 
 def is_exported(weights: str) -> bool:
@@ -98,6 +141,7 @@ def make_predictor(args: Namespace, lowest: float):
     from scnet.config import read_cfg
     from scnet.config_mistakes import merge_opts
     from scnet.inference.pytorch_backend import config_beside
+    from scnet.inference.tiles import Tiles
 
     cfg = None  # the predictor finds that of the weights
     trusted = False
@@ -113,6 +157,9 @@ def make_predictor(args: Namespace, lowest: float):
     weights = args.weights or (cfg.MODEL.WEIGHTS if cfg else "")
     if not weights:
         raise ValueError("No weights. Add --opts MODEL.WEIGHTS path/to/model.pth to the command.")
+    tiles = None
+    if args.tile is not None:
+        tiles = Tiles(args.tile, *([] if args.overlap is None else [args.overlap]))
     return Predictor(
         weights,
         cfg,
@@ -120,6 +167,7 @@ def make_predictor(args: Namespace, lowest: float):
         classes=args.classes,
         batch_size=args.batch_size,
         masks="rle",
+        tiles=tiles,
         trusted=trusted,
     )
 
@@ -133,7 +181,9 @@ def main() -> None:
     json_threshold = args.json_threshold or 0.0
     with mistakes_in_one_line():
         refuse_unused(args)
-        lowest = min(threshold, json_threshold) if args.json else threshold
+        class_thresholds = read_class_thresholds(args.class_threshold)
+        lowest = min([threshold, *class_thresholds.values()])
+        lowest = min(lowest, json_threshold) if args.json else lowest
         predictor = make_predictor(args, lowest)
         if hasattr(predictor.backend, "device"):
             print_line(f"Device: {predictor.backend.device}")
@@ -144,13 +194,16 @@ def main() -> None:
             results=args.json,
             annotations=args.annotations,
             masks=args.masks,
+            coco=args.coco,
+            polygons=args.polygons,
             threshold=threshold,
+            class_thresholds=class_thresholds,
             json_threshold=json_threshold,
             limit=args.limit,
             overwrite=args.overwrite,
             strict=args.strict,
         )
-    for path in filter(None, (args.output, args.masks, args.json)):
+    for path in filter(None, (args.output, args.masks, args.json, args.coco)):
         print_line(f"{outcome.done} images in {path}")
     problems = [f"{program()}: {message}" for message in outcome.failed]
     if outcome.stopped:

@@ -59,8 +59,8 @@ def find_images(images: List[Dict], image_root: str) -> Found:
             )
         found.update(new)
     corrected = [
-        {**x, "file_name": found[name]}
-        if isinstance(name := x.get("file_name"), str) and name in found
+        {**x, "file_name": found[written]}
+        if isinstance(written := x.get("file_name"), str) and written in found
         else x
         for x in images
     ]

@@ -3,14 +3,13 @@
 import json
 import logging
 import os
-from pathlib import Path
-from typing import Dict, List, Optional, Sequence, Union
+from typing import Dict, List, Optional, Sequence
 
 from detectron2.evaluation.coco_evaluation import instances_to_coco_json
 from detectron2.structures import Instances
 
-from ..data.content import read_content
 from ..whole_files import naming, place_beside
+from .coco_ids import CocoIds
 from .inputs import Frame, Input, InputVideo
 from .mask_formats import to_rle
 from .outputs import Writer, by_score
@@ -36,49 +35,17 @@ class CocoResults(Writer):
         Args:
             path: of the file.
             names: of the classes.
-            annotations: a COCO json with the images, found by their file names, and the
-                categories, found by their names: the ids are taken from it. Without it images
-                are numbered from 1 in their order, categories from 1 in that of ``names``.
-
-        Raises:
-            FileNotFoundError: there is no such json.
-            ValueError: a class is no category of the json, or it is not in COCO's format.
+            annotations: as of :class:`CocoIds`, with its errors.
         """
-        self.path, self.names, self.annotations = path, names, annotations
-        self.count = 0
-        self.category_ids = list(range(1, len(names) + 1))
-        if annotations:
-            content, _ = read_content(annotations)
-            try:
-                self.image_ids = {Path(x["file_name"]).parts: x["id"] for x in content["images"]}
-                ids = {x["name"]: x["id"] for x in content["categories"]}
-            except KeyError as error:
-                raise ValueError(
-                    f"'{annotations}' has an image or a category without {error}."
-                ) from error
-            unknown = [name for name in names if name not in ids]
-            if unknown:
-                raise ValueError(f"'{annotations}' has no category '{unknown[0]}'.")
-            self.category_ids = [ids[name] for name in names]
+        self.path, self.names = path, names
+        self.ids = CocoIds(names, annotations)
 
     def paths(self, inputs: Sequence[Input]) -> List[str]:
         return [self.path]
 
     def check(self, inputs: Sequence[Input]) -> None:
-        """Make sure that the json has all inputs.
-
-        Raises:
-            ValueError: it has not.
-        """
-        if not self.annotations:
-            return
-        unknown = [x.file_name for x in inputs if self._image_id(x) is None]
-        if unknown:
-            others = f", nor {len(unknown) - 1} more" if len(unknown) > 1 else ""
-            raise ValueError(
-                f"'{self.annotations}' has no image '{unknown[0]}'{others}. Leave them out of "
-                "--input, or leave out --annotations."
-            )
+        """Make sure that the json has all inputs; see :meth:`CocoIds.check`."""
+        self.ids.check(inputs)
 
     def __enter__(self) -> "CocoResults":
         """Begin the file.
@@ -99,10 +66,7 @@ class CocoResults(Writer):
             ValueError: the image is not in the json.
             OSError: the file cannot be written.
         """
-        self.count += 1
-        image_id = self._image_id(frame.source) if self.annotations else self.count
-        if image_id is None:
-            self.check([frame.source])
+        image_id = self.ids.next(frame.source)
         fields = dict(instances.get_fields())
         masks = fields.pop("pred_masks", None)  # bitmaps would be copied when they are sorted
         found = instances_to_coco_json(Instances(instances.image_size, **fields), image_id)
@@ -112,7 +76,7 @@ class CocoResults(Writer):
             if masks is not None:
                 x["segmentation"] = to_rle(masks[k])
             index = x["category_id"]
-            x["category_id"] = self.category_ids[index]
+            x["category_id"] = self.ids.category_ids[index]
             x["category_name"] = self.names[index]
             x["file_name"] = frame.source.file_name
             if isinstance(frame.source, InputVideo):
@@ -132,19 +96,13 @@ class CocoResults(Writer):
             self.file.flush()
             self.file.seek(end)
 
-    def _image_id(self, source: Input) -> Union[None, int, str]:
-        """Find the image by the longest end of its path that is a file name of the json."""
-        parts = Path(source.file_name).parts
-        ends = (parts[k:] for k in range(len(parts)))
-        return next((self.image_ids[end] for end in ends if end in self.image_ids), None)
-
     def __exit__(self, *error) -> None:
         if error[0] is None:
             self.close()
             return
         with naming(self.path):
             self.file.close()
-        if not self.count:
+        if not self.ids.count:
             os.unlink(self.beside)
             return
         logger.warning(f"What was found before the error is in '{self.beside}'.")

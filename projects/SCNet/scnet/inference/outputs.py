@@ -47,10 +47,7 @@ class Writer(AbstractContextManager):
 
 
 class Pictures(Writer):
-    """Writes a picture per image and a video per video, with the instances drawn in.
-
-    In pictures each instance has its own colour, in videos each class.
-    """
+    """Writes a picture per image and a video per video, with the instances drawn in."""
 
     def __init__(self, folder: str, names: List[str]):
         """Write nothing yet.
@@ -74,8 +71,7 @@ class Pictures(Writer):
         """
         source = frame.source
         [path] = self.paths([source])
-        is_video = isinstance(source, InputVideo)
-        drawn = draw_detections(frame.pixels, instances, self.names, color_by_class=is_video)
+        drawn = draw_detections(frame.pixels, instances, self.names)
         if isinstance(source, InputImage):
             write_rgb(path, drawn)
             return

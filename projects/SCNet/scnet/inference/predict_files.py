@@ -3,13 +3,26 @@
 import signal
 from contextlib import ExitStack
 from itertools import islice
-from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import (
+    Callable,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    Tuple,
+    Union,
+)
 
 from detectron2.data import MetadataCatalog
 from detectron2.structures import Instances
+from torch import Tensor
 from tqdm import tqdm
 
 from ..overwrite import refuse_impossible_outputs, refuse_to_replace
+from .coco_dataset import CocoDataset
 from .coco_results import CocoResults
 from .inputs import Frame, Input, InputImage, InputVideo, find_inputs, refuse_same_pictures
 from .interrupts import Interrupts
@@ -41,7 +54,10 @@ def predict_files(
     results: Optional[str] = None,
     annotations: Optional[str] = None,
     masks: Optional[str] = None,
+    coco: Optional[str] = None,
+    polygons: Optional[float] = None,
     threshold: float = 0.5,
+    class_thresholds: Optional[Mapping[str, float]] = None,
     json_threshold: float = 0.0,
     limit: Optional[int] = None,
     overwrite: bool = False,
@@ -56,10 +72,13 @@ def predict_files(
         sources: see :func:`find_inputs`.
         pictures: the folder of the pictures, see :class:`Pictures`.
         results: the json file, see :class:`CocoResults`.
-        annotations: a COCO json whose ids of images and categories ``results`` has; by default
-            that of the data set, if there is no other source.
+        annotations: a COCO json whose ids of images and categories ``results`` and ``coco`` have;
+            by default that of the data set, if there is no other source.
         masks: the folder of the label maps, see :class:`LabelMaps`.
-        threshold: what has a higher score is in the pictures and label maps.
+        coco: the json file of a data set, see :class:`CocoDataset`.
+        polygons: the tolerance of :class:`CocoDataset`.
+        threshold: what has a higher score is in the pictures, label maps and ``coco``.
+        class_thresholds: by name, what takes the place of ``threshold`` for some classes.
         json_threshold: what has a higher score is in ``results``. AP needs all detections.
         limit: stop after this many images or frames.
         overwrite: replace files that exist.
@@ -68,26 +87,31 @@ def predict_files(
     Raises:
         FileExistsError: a file exists, and ``overwrite`` is False.
         OSError: see :func:`refuse_impossible_outputs`; or a file cannot be written.
-        ValueError: there is nothing to write; ``limit`` is less than 1; or see
+        ValueError: there is nothing to write; ``limit`` is less than 1; the model does not know a
+            class of ``class_thresholds``; or see
             :func:`find_inputs`, :func:`refuse_same_pictures`, :func:`refuse_impossible_outputs`
             and :class:`CocoResults`; with ``strict`` see :meth:`Predictor.stream`.
     """
     if limit is not None and limit < 1:
         raise ValueError("--limit must be 1 or more.")
+    drawn = predictor.class_wise(threshold, class_thresholds)
     all_inputs = find_inputs(sources, predictor.backend.max_pixels, predictor.kind)
     inputs = all_inputs[:limit]
-    writers: List[Tuple[Writer, float]] = []  # and the lowest score for each
+    writers: List[Tuple[Writer, Union[float, Tensor]]] = []  # and the lowest score for each
     if pictures:
-        writers.append((Pictures(pictures, predictor.names), threshold))
+        writers.append((Pictures(pictures, predictor.names), drawn))
     if masks:
-        writers.append((LabelMaps(masks), threshold))
+        writers.append((LabelMaps(masks), drawn))
     if writers:
         refuse_same_pictures(inputs)
-    if results:
+    if results or coco:
         annotations = annotations or annotations_of(inputs)
+    if results:
         writers.append((CocoResults(results, predictor.names, annotations), json_threshold))
+    if coco:
+        writers.append((CocoDataset(coco, predictor.names, annotations, polygons), drawn))
     if not writers:
-        raise ValueError("Nothing to write. Give --output, --json or --masks.")
+        raise ValueError("Nothing to write. Give --output, --json, --coco or --masks.")
     outputs = [path for writer, _ in writers for path in writer.paths(inputs)]
     read = [*(x.file_name for x in all_inputs), *([annotations] if annotations else [])]
     refuse_impossible_outputs(outputs, read)

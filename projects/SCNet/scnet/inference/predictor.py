@@ -2,7 +2,18 @@
 
 from itertools import islice
 from pathlib import Path
-from typing import Any, Iterable, Iterator, List, NamedTuple, Optional, Sequence, TypeVar, Union
+from typing import (
+    Any,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Sequence,
+    TypeVar,
+    Union,
+)
 
 import numpy as np
 import PIL.Image
@@ -19,6 +30,7 @@ from .forked import note_threads
 from .inputs import Frame, find_inputs, frames_of
 from .mask_formats import FORMATS, paste
 from .pytorch_backend import Config, PyTorchBackend
+from .tiles import Tiles, predict_tiles
 
 
 class Array(NamedTuple):
@@ -54,6 +66,7 @@ class Predictor:
         backend: what runs the model.
         kind: of the images that it takes.
         metadata: ``thing_classes``, the names of the classes, for Detectron2's Visualizer.
+        thresholds: (K,), what has a higher score than that of its class is returned.
     """
 
     def __init__(
@@ -66,6 +79,8 @@ class Predictor:
         batch_size: int = 1,
         array_format: str = "BGR",
         masks: str = "bitmap",
+        tiles: Optional[Tiles] = None,
+        class_thresholds: Optional[Mapping[str, float]] = None,
         trusted: bool = False,
         device: Optional[str] = None,
     ):
@@ -85,6 +100,9 @@ class Predictor:
                 "RGB".
             masks: "bitmap", or "rle" for COCO's run lengths. Bitmaps take a byte for each object
                 and pixel of the image; RLE are made without ever having more than one of them.
+            tiles: cuts images that are larger, see :func:`predict_tiles`; it needs masks="rle". The
+                batch size is then the number of tiles.
+            class_thresholds: by name, what takes the place of ``threshold`` for some classes.
             trusted: also read weights that may run any code, and TorchScript that was exported
                 elsewhere (MODEL.TRUST_WEIGHTS).
             device: "cpu" or "cuda", for example. By default that of a config that is given as such,
@@ -100,23 +118,42 @@ class Predictor:
             raise ValueError(f"array_format must be 'BGR' or 'RGB', not '{array_format}'.")
         if masks not in FORMATS:
             raise ValueError(f"masks must be 'bitmap' or 'rle', not '{masks}'.")
+        if tiles is not None:
+            tiles.check()
+            if masks != "rle":
+                raise ValueError("Tiles are for large images, and need masks='rle'.")
+        lowest = min([threshold, *(class_thresholds or {}).values()])
         make_backend = BACKENDS.get(Path(weights).suffix.lower(), PyTorchBackend)
         # A backend of one's own need not know of what is not given.
         given = {"trusted": trusted or None, "device": device}
         more = {name: value for name, value in given.items() if value is not None}
-        self.backend: Backend = make_backend(weights, config, threshold, **more)
+        self.backend: Backend = make_backend(weights, config, lowest, **more)
         self.kind: ImageKind = getattr(self.backend, "kind", COLOUR)
         self.metadata: Metadata = make_metadata({"thing_classes": self.backend.names})
-        self.threshold = threshold
+        self.thresholds = self.class_wise(threshold, class_thresholds)
         self.classes = None if classes is None else self._numbers(classes)
         self.batch_size = batch_size
         self.array_format = array_format
         self.masks = masks
+        self.tiles = tiles
 
     @property
     def names(self) -> List[str]:
         """The names of the classes."""
         return self.metadata.thing_classes
+
+    def class_wise(
+        self, threshold: float, of_classes: Optional[Mapping[str, float]]
+    ) -> torch.Tensor:
+        """The threshold of each class, (K,), where some have their own.
+
+        Raises:
+            ValueError: the model does not know a class.
+        """
+        thresholds = torch.full((len(self.names),), float(threshold))
+        for name, own in (of_classes or {}).items():
+            thresholds[self._numbers([name])] = own
+        return thresholds
 
     def __call__(self, image: Image) -> Instances:
         """Find the objects in one image; arguments and errors as for :meth:`stream`."""
@@ -146,12 +183,23 @@ class Predictor:
         for batch in batches(self._frames(images), self.batch_size):
             note_threads()
             try:
-                found = self.backend([frame.pixels for frame in batch])
+                found = self._find([frame.pixels for frame in batch])
             except ValueError as error:
                 which = " or ".join(f"{f} of height and width {f.pixels.shape[:2]}" for f in batch)
                 raise ValueError(f"{which} cannot be used: {error}.") from error
-            for instances in found:
-                yield paste(self._select(instances), self.masks)
+            yield from found
+
+    def _find(self, images: List[np.ndarray]) -> Iterator[Instances]:
+        """Find the objects in images (H, W, 3); masks are made when each is taken."""
+        if self.tiles is not None:
+            found = [predict_tiles(self._whole, x, self.tiles, self.batch_size) for x in images]
+            return iter(found)
+        return self._whole(images)
+
+    def _whole(self, images: List[np.ndarray]) -> Iterator[Instances]:
+        """Find the objects in images, each as a whole."""
+        found = self.backend(images)
+        return (paste(self._select(instances), self.masks) for instances in found)
 
     def _frames(self, images: Images) -> Iterator[Union[Array, Frame]]:
         """Read what is given, one image or frame after the other."""
@@ -215,7 +263,7 @@ class Predictor:
         if self.classes is not None:
             classes = self.classes.to(instances.pred_classes.device)
             instances = instances[torch.isin(instances.pred_classes, classes)]
-        return above(instances, self.threshold)
+        return above(instances, self.thresholds)
 
 
 def batches(items: Iterator[T], size: int) -> Iterator[List[T]]:
@@ -235,7 +283,13 @@ def batches(items: Iterator[T], size: int) -> Iterator[List[T]]:
     raise error
 
 
-def above(instances: Instances, threshold: float) -> Instances:
-    """Choose the instances of a higher score; if that is all, nothing is copied."""
-    keep = instances.scores > threshold
+def above(instances: Instances, thresholds: Union[float, torch.Tensor]) -> Instances:
+    """Choose the instances of a higher score; if that is all, nothing is copied.
+
+    Args:
+        thresholds: one for all, or (K,) for the classes.
+    """
+    if isinstance(thresholds, torch.Tensor):
+        thresholds = thresholds.to(instances.scores.device)[instances.pred_classes]
+    keep = instances.scores > thresholds
     return instances if keep.all() else instances[keep]

@@ -7,11 +7,12 @@ import torch
 from detectron2.data.catalog import Metadata
 from detectron2.engine import HookBase
 from detectron2.structures import Instances
-from detectron2.utils.visualizer import Visualizer
 
 from ...image_kind import to_rgb
+from ...lettering import drawable_names
 from ...modeling import SCNet
 from ...modeling.run_length_masks import with_bitmaps
+from ...visualization import draw_detections, draw_objects
 from ..step import StepTrainer
 
 MAX_INSTANCES = 20
@@ -55,31 +56,32 @@ def labels_and_predictions(
     """Draw the image twice: on the left with its ground truth, on the right with predictions.
 
     Args:
-        batched_input: a training input, with "image" (C, h, w) and "instances".
+        batched_input: a training input, with "image" (C, H, W) and "instances".
         predictions: for the image as it is in the input, best first; the best 20 are drawn.
         image_format: of an image of three channels, "RGB" or "BGR".
         metadata: has the names of the classes as far as they are known.
 
     Returns:
-        uint8 (3, h, 2 w), RGB.
+        uint8 (3, h, 2 w), RGB; the size of a half is that of :func:`draw_objects`.
     """
     image = batched_input["image"].permute(1, 2, 0).cpu().numpy()
-    image = to_rgb(image, image_format)
-    truth = with_bitmaps(batched_input["instances"].to("cpu"))
+    pixels = to_rgb(image, image_format)[:, :, ::-1]
+    truth, found = batched_input["instances"].to("cpu"), predictions[:MAX_INSTANCES].to("cpu")
     names = metadata.get("thing_classes")
-    labelled = Visualizer(image, metadata).overlay_instances(
-        boxes=truth.gt_boxes if len(truth) else None,
-        masks=_bitmaps(truth) if len(truth) else None,
-        labels=[names[k] if names else str(k) for k in truth.gt_classes.tolist()],
-    )
-    found = Visualizer(image, metadata).draw_instance_predictions(
-        predictions[:MAX_INSTANCES].to("cpu")
-    )
-    pair = np.concatenate([labelled.get_image(), found.get_image()], axis=1)
+    if not names:
+        known = torch.cat([truth.gt_classes, found.pred_classes]).tolist()
+        names = [str(k) for k in range(max(known, default=0) + 1)]
+    shown = drawable_names(names)
+    masks = _bitmaps(with_bitmaps(truth))
+    classes = truth.gt_classes.tolist()
+    labels = [shown[k] for k in classes]
+    labelled = draw_objects(pixels, truth.gt_boxes, masks, classes, labels)
+    pair = np.concatenate([labelled, draw_detections(pixels, found, names)], axis=1)
     return pair.transpose(2, 0, 1)
 
 
 def _bitmaps(truth: Instances):
-    """Take the masks in a form that Visualizer knows; None without masks."""
+    """Take the masks in a form that can be drawn; None without masks."""
     masks = truth.get_fields().get("gt_masks")
-    return getattr(masks, "tensor", masks)
+    tensor = getattr(masks, "tensor", None)
+    return getattr(masks, "polygons", None) if tensor is None else tensor.numpy()
