@@ -18,9 +18,9 @@ def refuse_to_replace(paths: Sequence[Path]) -> None:
     """
     existing = [path for path in paths if os.path.lexists(path)]
     if existing:
+        more = f" and {len(existing) - 1} more exist" if len(existing) > 1 else " exists"
         raise FileExistsError(
-            f"'{existing[0]}' and {len(existing) - 1} more exist already. Choose another place, or "
-            "add --overwrite."
+            f"'{existing[0]}'{more} already. Choose another place, or add --overwrite."
         )
 
 
