@@ -7,7 +7,13 @@ import pytest
 from detectron2.data import DatasetCatalog
 
 from helpers import TINY, development_data
-from scnet import Predictor, SCNetDatasetMapper, configure_for_datasets, get_config_file
+from scnet import (
+    Predictor,
+    SCNetDatasetMapper,
+    configure_for_datasets,
+    get_config_file,
+    register_coco_json,
+)
 from scnet.config import read_cfg
 from scnet.data.object_sizes import notes_on_sizes
 from scnet.data.own_data import register_datasets
@@ -103,6 +109,11 @@ def test_large_objects_fit_into_crops():
     assert choose_sizes(some, may_crop=False).crop == 0
 
 
+def test_crops_of_images_that_are_too_narrow_for_them():
+    chosen = choose_sizes(objects(10, 20, (120, 1600)))
+    assert (chosen.crop, chosen.train) == (120, pytest.approx(chosen.test))
+
+
 def test_small_images_are_enlarged_twice_at_most():
     chosen = choose_sizes(objects(10, 20, (50, 60)))
     assert (chosen.crop, chosen.test) == (0, pytest.approx(100))
@@ -191,6 +202,13 @@ def test_a_run_goes_on_with_the_sizes_that_it_has_begun_with(tmp_path):
     log = (tmp_path / "out/log.txt").read_text()
     assert "INPUT.MIN_SIZE_TRAIN (222, 277, 346) (as the run has begun)" in log
     assert "goes on with another config" not in log
+
+
+def test_data_that_is_registered(tmp_path):
+    write(tmp_path, WHOLE)
+    register_coco_json(str(tmp_path), tmp_path / "set.json", tmp_path)
+    opts = ["DATASETS.TRAIN", f"('{tmp_path}',)", "DATASETS.TEST", "()"]
+    assert run_setup(tmp_path / "out", opts).INPUT.MIN_SIZE_TRAIN == (222, 277, 346)
 
 
 def test_sizes_that_were_not_chosen_are_refused(tmp_path):
