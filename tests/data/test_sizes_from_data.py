@@ -130,15 +130,17 @@ def test_objects_of_small_images_are_seen_as_large_as_those_of_others():
     "boxes",
     [
         *(WHOLE, objects(8, 20, (450, 600)), objects(300, 580), objects(20, 200)),
-        *(objects(3, 6, (64, 64)), objects(40, 60, (200, 1600))),
+        *(objects(3, 6, (64, 64)), objects(40, 60, (200, 1600)), objects(10, 20, (120, 1600))),
         np.concatenate([objects(50, 100), objects(100, 200, (1200, 1000))]),
     ],
-    ids=["photos", "small", "large", "both", "icons", "panoramas", "two cameras"],
+    ids=["photos", "small", "large", "both", "icons", "panoramas", "strips", "two cameras"],
 )
 def test_nothing_is_to_be_said_about_the_sizes(boxes, tmp_path):
     write(tmp_path, boxes)
     cfg, _ = configured(tmp_path / "set.json", tmp_path)
     assert notes_of(cfg) == []
+    (tmp_path / "config.yaml").write_text(cfg.dump())
+    assert read_cfg(tmp_path / "config.yaml") == cfg
 
 
 @pytest.mark.parametrize(

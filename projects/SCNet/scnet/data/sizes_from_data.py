@@ -184,7 +184,7 @@ def _values(chosen: Sizes, levels: int) -> Dict[str, Any]:
     values = (  # in the order of KEYS
         train,
         round(chosen.ratio * max(train)),
-        chosen.crop > 0,
+        bool(chosen.crop),
         "absolute",
         [crop, crop],
         test[1],
