@@ -394,10 +394,10 @@ def test_pictures_and_those_that_cannot_be_drawn(example, metrics):
     labels, prediction, *_, last_labels, last_prediction = [
         cv2.imdecode(np.frombuffer(b64decode(x), np.uint8), 1) for x in pictures
     ]
-    assert labels.shape == prediction.shape == (512, 512, 3)
+    assert labels.shape == prediction.shape and labels.shape[0] >= 512
     # The second place has an object in both, the third in neither; the classes differ.
     changed = np.abs(labels.astype(int) - prediction).mean(axis=2)
-    scale = 512 / SIDE
+    scale = len(labels) / SIDE
     inside, outside = (
         changed[int(y * scale) :][:50, int(x * scale) :][:, :50] for x, y in ((110, 10), (140, 140))
     )

@@ -172,6 +172,10 @@ def add_scnet_config(cfg: CN) -> None:
     # image is very large.
     _C.INPUT.MAX_PIXELS = MAX_PIXELS
 
+    # True: INPUT.MIN_SIZE_*, MAX_SIZE_* and CROP, TEST.AUG.MIN_SIZES and
+    # MODEL.ANCHOR_GENERATOR.SIZES follow from the objects of the training data, for a CPU; see
+    # data/sizes_from_data.py. They are chosen once: the config.yaml of a training has False.
+    _C.INPUT.SIZES_FROM_DATA = False
     # Large-scale jitter: an image is resized to a random share of a square of SIZE pixels, within
     # SCALES, and what is larger than the square is cropped. It replaces INPUT.MIN_SIZE_TRAIN.
     _C.INPUT.LARGE_SCALE_JITTER = CN()

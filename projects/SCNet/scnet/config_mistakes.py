@@ -133,3 +133,17 @@ def check_device(cfg: CfgNode) -> None:
             f"MODEL.DEVICE is '{cfg.MODEL.DEVICE}', but PyTorch has {found} GPUs, from cuda:0 to "
             f"cuda:{found - 1}. Choose one of them."
         )
+
+
+def require_sizes(cfg: CfgNode) -> None:
+    """Refuse a config whose sizes do not follow from data yet.
+
+    Raises:
+        ValueError: INPUT.SIZES_FROM_DATA is True.
+    """
+    if cfg.INPUT.SIZES_FROM_DATA:
+        raise ValueError(
+            "INPUT.SIZES_FROM_DATA is True, but the sizes of images and anchors were not chosen. "
+            "To use a trained model, give the config.yaml of its training. To train, name the data "
+            "(--train-json; in Python call scnet.configure_for_datasets). Or set the key to False."
+        )

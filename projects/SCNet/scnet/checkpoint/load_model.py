@@ -7,7 +7,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import nn
 
-from ..config_mistakes import check_device
+from ..config_mistakes import check_device, require_sizes
 from ..device_name import device_name
 from .checkpointer import SCNetCheckpointer
 
@@ -25,14 +25,15 @@ def load_model(cfg: CfgNode, weights: Optional[str] = None) -> nn.Module:
         the model, in evaluation mode, on MODEL.DEVICE.
 
     Raises:
-        ValueError: no weights are named, or they do not fit; see :class:`SCNetCheckpointer` and
-            :func:`check_device`.
+        ValueError: no weights are named, or they do not fit; see :class:`SCNetCheckpointer`,
+            :func:`check_device` and :func:`require_sizes`.
         FileNotFoundError: there are no such weights.
     """
     weights = cfg.MODEL.WEIGHTS if weights is None else weights
     if not weights:
         raise ValueError("No weights. Add MODEL.WEIGHTS path/to/model.pth to the command.")
     check_device(cfg)
+    require_sizes(cfg)
     cfg = cfg.clone()
     cfg.defrost()
     cfg.MODEL.WEIGHTS = weights  # so that no other weights are fetched for the backbone

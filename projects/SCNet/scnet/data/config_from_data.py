@@ -8,6 +8,7 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from .datasets.catalog import current_classes, set_reading, summarize
 from .pixel_sample import set_pixel_statistics
 from .semantic_targets import BACKGROUND, SOURCES
+from .sizes_from_data import configure_sizes
 from .validation.check_json import CocoSummary
 from .validation.check_sets import check_sets
 from .validation.report import shorten
@@ -19,8 +20,9 @@ def configure_for_datasets(
     """Set what follows from the data sets of DATASETS.TRAIN and DATASETS.TEST.
 
     These are the number of classes, the format of the masks, the source and the number of classes
-    of the semantic branch, and pixel statistics, see :func:`set_pixel_statistics`. The json files
-    are checked, see :func:`check_json`.
+    of the semantic branch, pixel statistics, see :func:`set_pixel_statistics`, and with
+    INPUT.SIZES_FROM_DATA the sizes of images and anchors. The json files are checked, see
+    :func:`check_json`.
 
     Args:
         cfg: is changed.
@@ -63,6 +65,7 @@ def set_data_keys(
     classes = current_classes(next(iter(summaries)))
     key = "MODEL.ROI_HEADS.NUM_CLASSES"
     lines = [_set(cfg, keep, key, len(classes), ", ".join(classes[:20]))]
+    lines += configure_sizes(cfg, keep) if train else []
     found = [summary for name in train if (summary := summaries[name])]
     if found and cfg.MODEL.MASK_ON:
         rle = sum(summary.num_rle for summary in found)

@@ -21,16 +21,19 @@ from ..data.datasets.catalog import check_registered
 from ..data.once_per_machine import once_per_machine
 from ..data.own_data import data_opts, register_datasets
 from ..data.pixel_sample import set_pixel_statistics
+from ..data.sizes_from_data import configure_sizes, set_sizes, sizes_of
 from ..data.validation_split import split_training_set
 from ..overwrite import refuse_links
 from .distributed import on_main_process, share_threads
 from .full_disk import LOGGERS, let_log_files_pause
 from .output_dir import (
+    CONFIG,
     WRITTEN_BY_NAME,
     make_folder,
     prepare_output_dir,
     refuse_to_overwrite,
     save_config,
+    traces_of_a_run,
 )
 from .schedule_arguments import set_schedule
 from .start_checks import check_cfg, check_device_of_processes, check_evaluator_types
@@ -52,7 +55,7 @@ def setup(args: Namespace) -> CfgNode:
             neither ``--resume`` nor ``--eval-only`` was given; ``--resume`` would go on with
             another model or optimizer than the run's; or a ``config.yaml`` of the user is there.
         ValueError: see :func:`read_cfg`, :func:`check_device`, :func:`check_device_of_processes`,
-            :func:`split_data`, :func:`configure_data`, :func:`set_schedule`,
+            :func:`split_data`, :func:`keep_sizes`, :func:`configure_data`, :func:`set_schedule`,
             :func:`check_cfg`, :func:`check_evaluator_types` and :func:`skips_broken_images`.
         FileNotFoundError: a data set's json or images are missing.
         OSError: OUTPUT_DIR cannot be written to.
@@ -60,7 +63,9 @@ def setup(args: Namespace) -> CfgNode:
     cfg = read_cfg(args.config_file, [*data_opts(args), *args.opts])
     check_device(cfg)
     check_device_of_processes(cfg)
-    decisions = [] if args.val_fraction is None else [split_data(cfg, args)]
+    decisions = keep_sizes(cfg, args.opts[::2]) if args.resume else []
+    if args.val_fraction is not None:
+        decisions.append(split_data(cfg, args))
     decisions += configure_data(cfg, args.opts[::2], args.eval_only)
     changes: List[str] = []
     check_evaluator_types(cfg)
@@ -86,6 +91,25 @@ def setup(args: Namespace) -> CfgNode:
     if changes:
         logger.info("\n".join(["The run goes on with another config:", *changes]))
     return cfg
+
+
+def keep_sizes(cfg: CfgNode, keep: Sequence[str]) -> List[str]:
+    """Let a run that goes on have the sizes that it has begun with, also with other data.
+
+    Args:
+        cfg: is changed if its sizes are to follow from the data, and OUTPUT_DIR holds a run.
+        keep: keys that the user has set, so that they stay as they are.
+
+    Returns:
+        a line about each size, for the log.
+
+    Raises:
+        ValueError: the config.yaml of the run cannot be read.
+    """
+    config = Path(cfg.OUTPUT_DIR, CONFIG)
+    if not cfg.INPUT.SIZES_FROM_DATA or not traces_of_a_run(cfg.OUTPUT_DIR) or not config.exists():
+        return []
+    return set_sizes(cfg, sizes_of(read_cfg(config)), keep, "as the run has begun")
 
 
 def start_log(cfg: CfgNode, args: Namespace) -> None:
@@ -160,8 +184,8 @@ def configure_data(cfg: CfgNode, keep: Sequence[str], eval_only: bool = False) -
         what was decided, for the log.
 
     Raises:
-        ValueError: there is nothing to train on; or see :func:`register_datasets` and
-            :func:`configure_for_datasets`.
+        ValueError: there is nothing to train on; or see :func:`register_datasets`,
+            :func:`configure_for_datasets` and :func:`configure_sizes`.
     """
     own = register_datasets(cfg, ("TEST",) if eval_only else ("TRAIN", "TEST"))
     if not eval_only and not cfg.DATASETS.TRAIN:
@@ -176,7 +200,11 @@ def configure_data(cfg: CfgNode, keep: Sequence[str], eval_only: bool = False) -
             return cfg, configure_for_datasets(cfg, keep, eval_only)
         if eval_only:
             return cfg, []
-        return cfg, [*configure_semantic(cfg, keep), *set_pixel_statistics(cfg, keep)]
+        return cfg, [
+            *configure_sizes(cfg, keep),
+            *configure_semantic(cfg, keep),
+            *set_pixel_statistics(cfg, keep),
+        ]
 
     changed, decisions = once_per_machine(follow)
     cfg.merge_from_other_cfg(changed)

@@ -5,6 +5,7 @@ from detectron2.config import CfgNode
 from detectron2.data import MetadataCatalog
 from detectron2.utils import comm
 
+from ..config_mistakes import require_sizes
 from ..data.datasets.catalog import current_classes
 from ..data.once_per_machine import once_per_machine
 from .evaluation.results import METRICS
@@ -25,6 +26,7 @@ def check_cfg(cfg: CfgNode) -> None:
     Raises:
         ValueError: a value cannot be; the message names the key and says what to do.
     """
+    require_sizes(cfg)
     solver = cfg.SOLVER
     for key, meaning in AT_LEAST_ONE.items():
         if solver[key] < 1:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from array import array
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -38,6 +39,8 @@ class CocoSummary:
         num_images, num_empty_images: counts.
         num_masks: objects with a segmentation.
         num_rle: objects whose segmentation is an RLE.
+        boxes: four numbers per object that can be trained on: width and height of its box, and of
+            its image, in pixels.
         files: paths of the images.
         report: errors and notes.
     """
@@ -51,6 +54,7 @@ class CocoSummary:
     num_empty_images: int = 0
     num_masks: int = 0
     num_rle: int = 0
+    boxes: "array[float]" = field(default_factory=lambda: array("f"))
     files: Set[str] = field(default_factory=set)
     report: Report = field(default_factory=Report)
 
@@ -289,6 +293,8 @@ class _Checker:
             return
         if not left_out:
             self.with_objects.add(number)
+            image = self.image_of[number]
+            summary.boxes.extend((*annotation["bbox"][2:], image["width"], image["height"]))
         summary.objects[name] += 1
         summary.per_image[number] += 1
         mask = annotation.get("segmentation")
