@@ -1,5 +1,6 @@
 """Fixtures of all tests: tiny models, tiny batches, and the development data where it is there."""
 
+import logging
 import os
 import random
 import runpy
@@ -155,6 +156,9 @@ def run_here(monkeypatch, capfd):
         monkeypatch.chdir(REPOSITORY)
         monkeypatch.setattr(sys, "argv", [str(script), *map(str, args)])
         capfd.readouterr()
+        for name in ("scnet", "detectron2", "fvcore"):  # not those of a test before, now closed
+            handlers = [logging.StreamHandler(sys.stdout)]
+            monkeypatch.setattr(logging.getLogger(name), "handlers", handlers)
         status = 0
         try:
             runpy.run_path(str(script), run_name="__main__")

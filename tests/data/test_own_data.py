@@ -326,3 +326,14 @@ def test_evaluation_refuses_weights_of_other_classes(
     model.metadata = type(model.metadata)(thing_classes=["cat", "dog"])
     torch.save({"model": model.state_dict()}, weights)
     run("train_net.py", *args)
+
+
+def test_a_json_with_maps_and_without_is_two_data_sets(coco_set, tmp_path):
+    names = []
+    for maps in ((str(tmp_path),), ()):
+        cfg = get_cfg()
+        cfg.DATASETS.TRAIN_JSON = (str(coco_set.json_file),)
+        cfg.DATASETS.TRAIN_IMAGES, cfg.DATASETS.TRAIN_SEM_SEG = (str(coco_set.images),), maps
+        register_datasets(cfg, ("TRAIN",))
+        names += cfg.DATASETS.TRAIN
+    assert names[0] != names[1]

@@ -312,11 +312,13 @@ def get_config_file(name: str) -> str:
 
     Args:
         name: of a file in ``projects/SCNet/configs``, with or without its folder there and its
-            ending: "scnet_R_50_FPN_1x_coco".
+            ending: "scnet_R_50_FPN_1x_coco". A LazyConfig has both.
 
     Raises:
         FileNotFoundError: there is none of that name; the message has the nearest ones.
     """
+    if name.endswith(".py") and (CONFIG_DIR / name).is_file():
+        return str(CONFIG_DIR / name)
     paths = {path.stem: path for path in CONFIG_DIR.rglob("*.yaml")}
     wanted = Path(name.removesuffix(".yaml"))
     path = paths.get(wanted.name)

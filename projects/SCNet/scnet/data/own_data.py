@@ -99,6 +99,7 @@ def _free_name(json_file: str, paths: Dict[str, str]) -> str:
     for count in range(2, len(parts) + 1):
         name = "/".join(parts[-count:])
         metadata = MetadataCatalog.get(name)
-        if name not in DatasetCatalog or all(metadata.get(k) == v for k, v in files.items()):
+        keys = ("json_file", "image_root", *MAPS)  # maps that are not given count, too
+        if name not in DatasetCatalog or all(metadata.get(k) == files.get(k) for k in keys):
             break
     return name
