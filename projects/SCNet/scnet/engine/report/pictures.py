@@ -13,6 +13,7 @@ from ...data.broken_images import UNUSABLE
 from ...data.image import check_size, read_image
 from ...data.image_names import find_images
 from ...image_kind import ImageKind
+from ...lettering import drawable_names
 from ...visualization import draw_objects
 from .matching import ImageOutcome
 
@@ -66,6 +67,7 @@ def draw_pair(
     except UNUSABLE as error:
         pair.problem = str(error)
         return pair
+    names = drawable_names(names)
     label_of = [names[x["category_id"] - 1] + " (crowd)" * x.get("iscrowd", 0) for x in objects]
     found = [f"{names[x['category_id'] - 1]} {x['score']:.2f}" for x in detections]
     pair.label = _embed(_draw(pixels, objects, label_of))
