@@ -1,15 +1,23 @@
 """A training whose disk is full for a time goes on, and says so."""
 
+import io
 import logging
 import sys
+import threading
+from contextlib import redirect_stderr
 
 import pytest
 from detectron2.engine import HookBase
-from detectron2.utils.events import EventStorage, JSONWriter
+from detectron2.utils.events import EventStorage, JSONWriter, TensorboardXWriter
 from detectron2.utils.logger import setup_logger
 
 from helpers import room_for
-from scnet.engine.full_disk import LOGGERS, PatientWriter, let_log_files_pause
+from scnet.engine.full_disk import (
+    LOGGERS,
+    PatientWriter,
+    let_log_files_pause,
+    let_writing_pause,
+)
 
 
 def warnings(caplog):
@@ -36,6 +44,46 @@ def test_metrics_pause(tmp_path, lines_of, caplog):
     messages = warnings(caplog)
     assert len(messages) == 2  # once whenever the disk is full
     assert all(f"JSONWriter cannot write to '{tmp_path}': " in x for x in messages)
+
+
+def test_tensorboard_pauses(tmp_path, monkeypatch, caplog):
+    """Its thread says nothing by itself, and where there is room again it writes again."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    monkeypatch.setattr(threading, "excepthook", threading.__excepthook__)
+    let_writing_pause()
+    tensorboard = TensorboardXWriter(str(tmp_path), flush_secs=0)
+    writer = PatientWriter(tensorboard, str(tmp_path))
+    with EventStorage() as storage:
+
+        def write(value):
+            storage.put_scalar("loss", value, smoothing_hint=False)
+            writer.write()
+            storage.step()
+
+        write(0)
+        tensorboard._writer.flush()
+        [path] = tmp_path.iterdir()
+        printed = io.StringIO()
+        with room_for(path.stat().st_size), redirect_stderr(printed):
+            write(1)
+            tensorboard._writer.file_writer.event_writer._async_writer._worker.join()
+            write(2)
+        write(3)
+        writer.close()
+    assert len(warnings(caplog)) == 1
+    assert printed.getvalue() == ""
+    found = EventAccumulator(str(tmp_path)).Reload().Scalars("loss")
+    assert [x.value for x in found] == [0, 3]
+
+    def fail():
+        raise OSError("not of TensorBoard")
+
+    with redirect_stderr(printed):
+        thread = threading.Thread(target=fail)
+        thread.start()
+        thread.join()
+    assert "not of TensorBoard" in printed.getvalue()
 
 
 def test_other_errors_of_writers_are_raised(tmp_path):

@@ -7,6 +7,7 @@ import atexit
 import logging
 import os
 import sys
+import threading
 from functools import partial
 from typing import IO, Set
 
@@ -49,6 +50,22 @@ class PatientWriter(EventWriter):
                 "training goes on, but a checkpoint needs room, too."
             )
         self.fails = True
+        # TensorBoard's thread has ended: the next write begins a new file with a new thread.
+        vars(self.writer).pop("_writer", None)
+
+
+def let_writing_pause() -> None:
+    """Let what cannot be written be said once and in one sentence, and be written again later."""
+    let_log_files_pause()
+    if threading.excepthook is threading.__excepthook__:
+        threading.excepthook = _except_of_tensorboard
+
+
+def _except_of_tensorboard(args: threading.ExceptHookArgs) -> None:
+    """Print the error of a thread, but not TensorBoard's: :class:`PatientWriter` says it."""
+    of_tensorboard = type(args.thread).__module__.partition(".")[0] == "tensorboard"
+    if not (of_tensorboard and isinstance(args.exc_value, OSError)):
+        threading.__excepthook__(args)
 
 
 def let_log_files_pause() -> None:

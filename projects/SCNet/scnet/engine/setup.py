@@ -25,7 +25,7 @@ from ..data.sizes_from_data import configure_sizes, set_sizes, sizes_of
 from ..data.validation_split import split_training_set
 from ..overwrite import refuse_links
 from .distributed import on_main_process, share_threads
-from .full_disk import LOGGERS, let_log_files_pause
+from .full_disk import LOGGERS, let_writing_pause
 from .output_dir import (
     CONFIG,
     WRITTEN_BY_NAME,
@@ -127,7 +127,7 @@ def start_log(cfg: CfgNode, args: Namespace) -> None:
     rank = comm.get_rank()
     for name in LOGGERS:
         setup_logger(cfg.OUTPUT_DIR, distributed_rank=rank, name=name)
-    let_log_files_pause()
+    let_writing_pause()
     logger.info(f"Rank of current process: {rank}. World size: {comm.get_world_size()}")
     logger.info(f"Environment info:\n{collect_env_info()}")
     logger.info(f"Command line arguments: {args}")
