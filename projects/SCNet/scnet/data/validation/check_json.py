@@ -6,7 +6,7 @@ from array import array
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Dict, List, NamedTuple, Set
+from typing import Dict, List, NamedTuple, Set, Tuple
 
 from tqdm import tqdm
 
@@ -253,6 +253,7 @@ class _Checker:
         with tqdm(total=size, desc=shown, unit="annotation", delay=SILENT) as bar:
             for run in content.runs():
                 suspects = find_suspects(run, check)
+                found = []
                 for annotation, entry, suspect in zip(run.annotations, run.entries, suspects):
                     image = find(self.image_of, annotation.get("image_id"))
                     if suspect and not check.is_usable(annotation, image):
@@ -265,7 +266,9 @@ class _Checker:
                         )
                         continue
                     self.usable.annotations[image["id"]].append(entry)
-                    self.count(annotation, suspect and check.is_left_out(annotation, image))
+                    left_out = suspect and check.is_left_out(annotation, image)
+                    found.append((annotation, image, left_out))
+                self.count(found)
                 bar.update(len(run.annotations))
         summary.num_empty_images = len(self.image_of) - len(self.with_objects)
         if summary.objects and check.reach <= 1 < max(map(_side, self.image_of.values())):
@@ -284,23 +287,24 @@ class _Checker:
                 )
             self.report.note("class without objects", text)
 
-    def count(self, annotation: Dict, left_out: bool) -> None:
-        """Count an annotation that has no errors, and that Detectron2 may leave out."""
-        summary, number = self.summary, annotation["image_id"]
-        name = summary.classes[annotation["category_id"]]
-        if annotation.get("iscrowd", 0):
-            summary.crowds[name] += 1
-            return
-        if not left_out:
-            self.with_objects.add(number)
-            image = self.image_of[number]
-            summary.boxes.extend((*annotation["bbox"][2:], image["width"], image["height"]))
-        summary.objects[name] += 1
-        summary.per_image[number] += 1
-        mask = annotation.get("segmentation")
-        if mask:
-            summary.num_masks += 1
-            summary.num_rle += isinstance(mask, dict)
+    def count(self, found: List[Tuple[Dict, Dict, bool]]) -> None:
+        """Count annotations without errors, each with its image.
+
+        The third value is whether Detectron2 leaves it out.
+        """
+        summary, classes = self.summary, self.summary.classes
+        crowds = [x for x, _, _ in found if x.get("iscrowd", 0)]
+        objects = [x for x in found if not x[0].get("iscrowd", 0)] if crowds else found
+        summary.crowds.update(classes[x["category_id"]] for x in crowds)
+        summary.objects.update([classes[x["category_id"]] for x, _, _ in objects])
+        summary.per_image.update([image["id"] for _, image, _ in objects])
+        learned = [(x["bbox"], image) for x, image, left_out in objects if not left_out]
+        self.with_objects.update([image["id"] for _, image in learned])
+        for box, image in learned:
+            summary.boxes.extend((box[2], box[3], image["width"], image["height"]))
+        masks = [mask for x, _, _ in objects if (mask := x.get("segmentation"))]
+        summary.num_masks += len(masks)
+        summary.num_rle += sum(isinstance(mask, dict) for mask in masks)
 
     def crowds(self) -> None:
         """Report crowds that must be objects, as CVAT writes masks that were painted."""
