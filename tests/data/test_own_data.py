@@ -11,7 +11,7 @@ from PIL import Image
 
 from helpers import TINY, CocoSet
 from scnet import configure_for_datasets, get_cfg, get_config_file, register_coco_json
-from scnet.data.own_data import register_datasets
+from scnet.data.own_data import read_cfg_of, register_datasets
 from scnet.engine import Trainer, setup
 from scnet.engine.output_dir import changed_keys
 from scnet_tools.train_net import argument_parser
@@ -183,6 +183,20 @@ def test_without_validation_data_nothing_is_evaluated(coco_sets, tmp_path):
     trainer.train()
     assert (tmp_path / "out/model_final.pth").exists()
     assert not (tmp_path / "out/inference").exists()
+
+
+def test_data_to_train_on_replaces_the_example_of_a_config(coco_sets, tmp_path):
+    def read(train, *opts):
+        parsed = argument_parser().parse_args(parse(train, None, tmp_path / "out", *opts))
+        parsed.config_file = get_config_file("nuclei.yaml")
+        return read_cfg_of(parsed).DATASETS
+
+    data = read(coco_sets[0])
+    assert (str(coco_sets[0].json_file),) == data.TRAIN_JSON
+    assert data.TEST_JSON == data.TEST_IMAGES == ()
+    data = read(coco_sets[0], "DATASETS.TEST_JSON", "('a.json',)", "DATASETS.TEST_IMAGES", "('a',)")
+    assert data.TEST_JSON == ("a.json",)
+    assert read(None).TEST_JSON == ("datasets/nuclei/instances_val.json",)
 
 
 def test_json_files_of_one_name_get_names_that_differ(tmp_path):

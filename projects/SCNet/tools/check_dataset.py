@@ -38,17 +38,16 @@ def parse_args() -> Namespace:
 @ends_on_ctrl_c
 def main() -> None:
     args = parse_args()
-    from scnet.config import read_cfg
-    from scnet.data.own_data import data_opts
+    from scnet.data.own_data import data_opts, read_cfg_of
     from scnet.data.validation.check_dataset import check_datasets
     from scnet.data.validation_split import split_training_set
 
     with mistakes_in_one_line(), TemporaryDirectory() as elsewhere:
-        opts = [*data_opts(args), *args.opts]
-        cfg = read_cfg(args.config_file, opts)
+        cfg = read_cfg_of(args)
         if args.val_fraction is not None:
             folder = os.path.join(args.output or elsewhere, "split")
-            print(split_training_set(cfg, args.val_fraction, folder, opts[::2]))
+            keep = [*data_opts(args), *args.opts][::2]
+            print(split_training_set(cfg, args.val_fraction, folder, keep))
         fit = check_datasets(
             cfg,
             args.opts[::2],

@@ -7,6 +7,7 @@ from typing import Dict, List, Sequence, Tuple
 from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from ..config import read_cfg
 from .datasets.catalog import set_reading
 from .datasets.coco_json import register_coco_json, register_lazily
 
@@ -32,6 +33,23 @@ def data_opts(args: Namespace) -> List:
     """
     given = {f"DATASETS.{key}": tuple(getattr(args, name)) for name, key in ARGUMENTS.items()}
     return [x for key, paths in given.items() if paths for x in (key, paths)]
+
+
+def read_cfg_of(args: Namespace) -> CfgNode:
+    """Read the config that the arguments of a tool name, with the data that they name.
+
+    Data to train on takes the place of all data of the config's own, such as the example of
+    ``nuclei.yaml``: without data to evaluate on nothing is evaluated.
+
+    Args:
+        args: with the names in :data:`ARGUMENTS`, ``config_file`` and ``opts``.
+
+    Errors as for :func:`read_cfg`.
+    """
+    opts: List = [*data_opts(args), *args.opts]
+    replaced = "DATASETS.TRAIN_JSON" in opts[::2]
+    example: List = ["DATASETS.TEST_JSON", (), "DATASETS.TEST_IMAGES", ()] if replaced else []
+    return read_cfg(args.config_file, [*example, *opts])
 
 
 def register_datasets(

@@ -19,7 +19,7 @@ from ..data.broken_images import skips_broken_images
 from ..data.config_from_data import configure_for_datasets, configure_semantic
 from ..data.datasets.catalog import check_registered
 from ..data.once_per_machine import once_per_machine
-from ..data.own_data import data_opts, register_datasets
+from ..data.own_data import data_opts, read_cfg_of, register_datasets
 from ..data.pixel_sample import set_pixel_statistics
 from ..data.sizes_from_data import configure_sizes, set_sizes, sizes_of
 from ..data.validation_split import split_training_set
@@ -54,13 +54,14 @@ def setup(args: Namespace) -> CfgNode:
         FileExistsError: a file that is written in OUTPUT_DIR is a link; OUTPUT_DIR holds a run, and
             neither ``--resume`` nor ``--eval-only`` was given; ``--resume`` would go on with
             another model or optimizer than the run's; or a ``config.yaml`` of the user is there.
-        ValueError: see :func:`read_cfg`, :func:`check_device`, :func:`check_device_of_processes`,
-            :func:`split_data`, :func:`keep_sizes`, :func:`configure_data`, :func:`set_schedule`,
-            :func:`check_cfg`, :func:`check_evaluator_types` and :func:`skips_broken_images`.
+        ValueError: see :func:`read_cfg_of`, :func:`check_device`,
+            :func:`check_device_of_processes`, :func:`split_data`, :func:`keep_sizes`,
+            :func:`configure_data`, :func:`set_schedule`, :func:`check_cfg`,
+            :func:`check_evaluator_types` and :func:`skips_broken_images`.
         FileNotFoundError: a data set's json or images are missing.
         OSError: OUTPUT_DIR cannot be written to.
     """
-    cfg = read_cfg(args.config_file, [*data_opts(args), *args.opts])
+    cfg = read_cfg_of(args)
     check_device(cfg)
     check_device_of_processes(cfg)
     decisions = keep_sizes(cfg, args.opts[::2]) if args.resume else []
