@@ -23,7 +23,7 @@ def make_mapped(rng, size, count, stride):
         (y, y2), (x, x2) = (np.sort(rng.integers(0, side, 2)) for side in size)
         mask[y : y2 + 1, x : x2 + 1] = 1
     rles = [mask_util.encode(np.asfortranarray(mask)) for mask in masks]
-    runs = [unpack_runs(rle["counts"]) for rle in rles]
+    runs = unpack_runs([rle["counts"] for rle in rles])
     boxes = torch.tensor([[x, y, x + w, y + h] for x, y, w, h in map(mask_util.toBbox, rles)])
     sem_seg = torch.as_tensor(rng.integers(0, 9, size, np.uint8))
     return {

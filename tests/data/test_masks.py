@@ -63,6 +63,20 @@ def test_the_length_of_what_pycocotools_packs_is_the_number_of_pixels(mask):
 
 
 @properties
+@given(st.lists(st.none() | random_masks(), max_size=5))
+def test_several_are_unpacked_as_one_by_one(several):
+    packed = ["" if mask is None else pack(mask) for mask in several]
+    found = masks.unpack_runs(packed)
+    assert [runs.tolist() for runs in found] == list(map(decode, packed))
+
+
+def test_runs_end_with_their_string():
+    whole = pack(np.ones((2, 3), bool))
+    with pytest.raises(ValueError, match="cut off"):  # though the next string would go on with it
+        masks.unpack_runs([whole + "P", "1" + whole])
+
+
+@properties
 @given(random_masks(), st.data())
 def test_the_length_of_a_changed_string_is_that_of_its_runs(mask, data):
     counts = pack(mask)

@@ -99,7 +99,7 @@ def _make_instances(masks: Tensor, classes: Tensor) -> Instances:
     rles = [mask_util.encode(np.asfortranarray(mask)) for mask in masks[visible].byte().numpy()]
     boxes = torch.as_tensor(np.array([mask_util.toBbox(rle) for rle in rles])).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
-    runs = [unpack_runs(rle["counts"]) for rle in rles]
+    runs = unpack_runs([rle["counts"] for rle in rles])
     return Instances(
         size,
         gt_boxes=Boxes(boxes.float()),

@@ -251,7 +251,7 @@ class SCNetDatasetMapper(DatasetMapper):
             instances.gt_boxes = Boxes(boxes.float())
         _, keep = detection_utils.filter_empty_instances(instances, return_mask=True)
         keep &= torch.tensor([area(rle) > 0 for rle in rles])
-        runs = [unpack_runs(rle["counts"]) for rle, kept in zip(rles, keep) if kept]
+        runs = unpack_runs([rle["counts"] for rle, kept in zip(rles, keep) if kept])
         instances = instances[keep]
         instances.gt_masks = RunLengthMasks.from_runs(runs, image_shape)
         return instances

@@ -4,7 +4,7 @@ A segmentation is a list of polygons [[x1, y1, x2, y2, ...], ...] in pixels, or 
 {"size": [height, width], "counts": ...} whose counts are run lengths or COCO's packed string.
 """
 
-from typing import Any, Dict, List, Optional, TypeGuard, Union
+from typing import Any, Dict, List, Optional, Sequence, TypeGuard, Union
 
 import numpy as np
 from pycocotools import mask as mask_util
@@ -74,43 +74,50 @@ def packed_length(counts: Union[str, bytes]) -> int:
         the number of pixels; -1 if the string ends within a run or holds other characters.
     """
     try:
-        return int(unpack_runs(counts).sum())
+        return int(unpack_runs([counts])[0].sum())
     except ValueError:
         return -1
 
 
-def unpack_runs(counts: Union[str, bytes]) -> np.ndarray:
-    """Get the run lengths of a packed RLE.
+def unpack_runs(packed: Sequence[Union[str, bytes]]) -> List[np.ndarray]:
+    """Get the run lengths of packed RLEs, all at once: most of the work is NumPy's calls.
 
     The format is that of pycocotools' ``rleToString``: per run, groups of five bits, low ones
     first, each as a character from "0" on with a sixth bit if more follow; from the fourth run
     on, the difference to the run before the last.
 
+    Args:
+        packed: the counts of each RLE.
+
     Returns:
-        int64, of pixels outside and inside in turn.
+        int64 per RLE, of pixels outside and inside in turn.
 
     Raises:
-        ValueError: the string ends within a run, holds other characters, or gives negative lengths.
+        ValueError: a string ends within a run, holds other characters, or gives negative lengths.
     """
-    raw = counts.encode(errors="surrogatepass") if isinstance(counts, str) else counts
-    groups = np.frombuffer(raw, np.uint8).astype(np.int64) - 48
+    raw = [x.encode(errors="surrogatepass") if isinstance(x, str) else x for x in packed]
+    ends = np.cumsum([0, *map(len, raw)])
+    groups = np.frombuffer(b"".join(raw), np.uint8).astype(np.int64) - 48
     if not len(groups):
-        return groups
+        return [groups for _ in packed]
     last = (groups & 0x20) == 0
-    if not last[-1] or groups.min() < 0 or groups.max() > 0x3F:
+    known = np.concatenate([[True], last])  # whether a run may begin: at 0, and after a last group
+    if not known[ends].all() or groups.min() < 0 or groups.max() > 0x3F:
         raise ValueError("it is cut off, or holds characters that an RLE has not")
-    starts = np.flatnonzero(np.concatenate([[True], last[:-1]]))
+    starts = np.flatnonzero(known[:-1])
     places = np.arange(len(groups)) - np.repeat(starts, np.diff([*starts, len(groups)]))
     if places.max() > 6:
         raise ValueError("it has a run of more than 35 bits")
     runs = np.add.reduceat((groups & 0x1F) << (5 * places), starts)
     negative = (groups[last] & 0x10) != 0  # two's complement, whose sign the last group has
     runs -= np.where(negative, 1 << (5 * (places[last] + 1)), 0)
-    runs[1::2] = np.cumsum(runs[1::2])
-    runs[2::2] = np.cumsum(runs[2::2])
+    parts = np.split(runs, np.searchsorted(starts, ends[1:-1]))
+    for part in parts:
+        part[1::2] = np.cumsum(part[1::2])
+        part[2::2] = np.cumsum(part[2::2])
     if (runs < 0).any():
         raise ValueError("it has a run of negative length")
-    return runs
+    return parts
 
 
 def is_number(x: Any) -> TypeGuard[float]:
