@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Optional, Sequence, Union
+from typing import Sequence, Union
 
 import torch
 from detectron2.config import CfgNode as CN
@@ -329,9 +329,3 @@ def get_config_file(name: str) -> str:
             f"No config '{name}' comes with the package. The nearest are {near}."
         )
     return str(path)
-
-
-def config_file_beside(weights: str) -> Optional[str]:
-    """The path of the "config.yaml" that a training left beside its weights; None without one."""
-    path = Path(weights).parent / "config.yaml"
-    return str(path) if path.is_file() else None
