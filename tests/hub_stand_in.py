@@ -1,5 +1,6 @@
 """A small server that stands in for Hugging Face: what huggingface_hub asks it here."""
 
+import base64
 import hashlib
 import json
 import re
@@ -144,7 +145,77 @@ class _Handler(BaseHTTPRequestHandler):
         etag = hashlib.sha256(content) if large else hashlib.sha1(git)
         self.answer(200, content, ETag=f'"{etag.hexdigest()}"', X_Repo_Commit=commit)
 
+    def info(self, body: bytes, name: str) -> None:
+        repository = self.repository(name)
+        if repository:
+            files = [{"rfilename": file} for file in repository.commits[-1]]
+            self.json({"id": name, "private": repository.private, "siblings": files})
 
+    def tree(self, body: bytes, name: str, revision: str) -> None:
+        repository = self.repository(name)
+        if repository:
+            files = repository.commits[-1].items()
+            self.json([{"type": "file", "path": f, "size": len(x), "oid": f} for f, x in files])
+
+    def create(self, body: bytes) -> None:
+        asked = json.loads(body)
+        if self.token != TOKEN:
+            self.answer(401, b"{}")
+            return
+        name = f"{asked['organization']}/{asked['name']}"
+        private = asked["private"] if "private" in asked else asked["visibility"] == "private"
+        self.hub.add(name, {}, private)
+        self.json({"url": f"{self.hub.url}/{name}"})
+
+    def preupload(self, body: bytes, name: str) -> None:
+        files = [x["path"] for x in json.loads(body)["files"]]
+        modes = {f: "lfs" if f.endswith(LARGE) else "regular" for f in files}
+        more = {"shouldIgnore": False}
+        self.json({"files": [{"path": f, "uploadMode": m, **more} for f, m in modes.items()]})
+
+    def batch(self, body: bytes, name: str) -> None:
+        objects = [
+            {**x, "actions": {"upload": {"href": f"{self.hub.url}/upload/{x['oid']}"}}}
+            for x in json.loads(body)["objects"]
+        ]
+        self.json({"transfer": "basic", "objects": objects})
+
+    def put(self, body: bytes, oid: str) -> None:
+        assert hashlib.sha256(body).hexdigest() == oid
+        self.hub.uploaded[oid] = body
+        self.answer(200)
+
+    def validate(self, body: bytes) -> None:
+        self.json({"errors": [], "warnings": []})
+
+    def commit(self, body: bytes, name: str) -> None:
+        repository = self.repository(name)
+        if repository is None:
+            return
+        files = dict(repository.commits[-1])
+        for line in body.splitlines():
+            act = json.loads(line)
+            value = act["value"]
+            if act["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif act["key"] == "lfsFile":
+                files[value["path"]] = self.hub.uploaded[value["oid"]]
+            elif act["key"] == "deletedFile":
+                del files[value["path"]]
+        repository.commit(files)
+        oid = repository.name(len(repository.commits) - 1)
+        self.json({"success": True, "commitOid": oid, "commitUrl": f"{self.hub.url}/{name}"})
+
+
+NAME = "([^/]+/[^/]+)"
 ROUTES = [
-    (r"(?:GET|HEAD) /([^/]+/[^/]+)/resolve/(.+?)/([^/]+)", _Handler.resolve),
+    (rf"(?:GET|HEAD) /{NAME}/resolve/(.+?)/([^/]+)", _Handler.resolve),
+    (rf"GET /api/models/{NAME}", _Handler.info),
+    (rf"GET /api/models/{NAME}/tree/(.+)", _Handler.tree),
+    (r"POST /api/repos/create", _Handler.create),
+    (rf"POST /api/models/{NAME}/preupload/main", _Handler.preupload),
+    (rf"POST /{NAME}\.git/info/lfs/objects/batch", _Handler.batch),
+    (r"PUT /upload/(\w+)", _Handler.put),
+    (r"POST /api/validate-yaml", _Handler.validate),
+    (rf"POST /api/models/{NAME}/commit/main", _Handler.commit),
 ]

@@ -131,4 +131,4 @@ def explain(error: Exception) -> str:
             f"the repository has no {WEIGHTS}. If it has other weights, fetch them by hand, and "
             "give the file."
         )
-    return f"{' '.join(str(error).split())}."
+    return f"{' '.join(str(error).split()).rstrip('.')}."
