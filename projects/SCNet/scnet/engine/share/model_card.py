@@ -9,7 +9,7 @@ from tabulate import tabulate
 from ..evaluation.results import METRICS
 from ..report.statistics import Statistics, rows_of_classes
 
-TASKS = {"segm": "masks", "bbox": "boxes"}
+TITLES = {"segm": "masks", "bbox": "boxes"}
 
 
 @dataclass
@@ -81,7 +81,7 @@ class Card:
         if not self.metrics:
             return "These weights were not evaluated."
         rows = [
-            [TASKS[task], *(values.get(name, float("nan")) for name in METRICS)]
+            [TITLES[task], *(values.get(name, float("nan")) for name in METRICS)]
             for task, values in self.metrics.items()
         ]
         table = tabulate(rows, ["", *METRICS], tablefmt="github", floatfmt=".1f")

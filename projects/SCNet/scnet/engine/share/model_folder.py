@@ -19,17 +19,16 @@ from ...inference.pytorch_backend import names_of_classes
 from ...overwrite import refuse_impossible_outputs, refuse_to_replace
 from ...whole_files import write_whole
 from ..json_lines import read_lines
+from ..measured import FINAL, TASKS, evaluations, steps_done
 from ..provenance import NAME as RUNS
 from ..provenance import versions
-from ..report.history import read_history
 from ..report.statistics import Statistics, statistics
 from ..report.write import NAME as REPORT
-from .model_card import TASKS, Card
+from .model_card import Card
 from .public_config import public_config
 
 CARD = "README.md"
 FILES = (WEIGHTS, CONFIG, CARD, REPORT)
-FINAL = "model_final"
 
 
 def write_model_folder(
@@ -115,7 +114,7 @@ def _find_weights(run: str, name: Optional[str]) -> str:
     if name:
         return _must_exist(run, name)
     best = os.path.join(run, f"{BEST}.pth")
-    return best if os.path.isfile(best) else _must_exist(run, f"{FINAL}.pth")
+    return best if os.path.isfile(best) else _must_exist(run, FINAL)
 
 
 def _safetensors(state: Dict[str, Any], path: str) -> bytes:
@@ -155,22 +154,22 @@ def _data(cfg: CfgNode, notes: List[str]) -> Dict[str, Statistics]:
 def _metrics(run: str, cfg: CfgNode, iteration: Optional[int]) -> Dict[str, Dict[str, float]]:
     """What the training measured with weights: those of its evaluation after as many steps.
 
+    Of several data sets it is the first.
+
     Args:
         iteration: that the checkpoint has.
     """
     if iteration is None:
         return {}
-    steps = min(iteration + 1, cfg.SOLVER.MAX_ITER)
-    several = len(cfg.DATASETS.TEST) > 1
-    found: Dict[str, Dict[str, float]] = {}
-    for key, series in read_history(run).items():
-        *sets, task, metric = ["", *key.split("/")][-3:]
-        if task not in TASKS or several != bool(sets[0]):
-            continue
-        for when, value in zip(series.iterations, series.values):
-            if min(when + 1, cfg.SOLVER.MAX_ITER) == steps:
-                found.setdefault(task, {})[metric] = float(value)
-    return {task: found[task] for task in TASKS if task in found}
+    found, trained = evaluations(run)
+    several = f"{cfg.DATASETS.TEST[0]}/" if len(cfg.DATASETS.TEST) > 1 else ""
+    measures: Dict[str, Dict[str, float]] = {}
+    for name, value in found.get(steps_done(iteration, trained), {}).items():
+        for task in TASKS:
+            prefix = f"{several}{task}/"
+            if name.startswith(prefix):
+                measures.setdefault(task, {})[name[len(prefix) :]] = value
+    return {task: measures[task] for task in TASKS if task in measures}
 
 
 def _config_name(run: str) -> str:
