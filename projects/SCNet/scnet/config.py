@@ -235,6 +235,11 @@ def add_scnet_config(cfg: CN) -> None:
     # Not empty: Weights & Biases gets what TensorBoard gets.
     _C.WANDB = CN()
     _C.WANDB.PROJECT = ""
+    # Not empty: MLflow gets the numbers of metrics.json, at the address of a server or, if it is
+    # empty, of the variable MLFLOW_TRACKING_URI. A password belongs into MLflow's own variables.
+    _C.MLFLOW = CN()
+    _C.MLFLOW.EXPERIMENT = ""
+    _C.MLFLOW.TRACKING_URI = ""
 
     # Test-time augmentation as the authors do it limits the long side of each scale to this
     # times its TEST.AUG.MIN_SIZES: (600, 900), ..., (1400, 2100). TEST.AUG.MAX_SIZE limits all.

@@ -1,11 +1,12 @@
 """The config of a training without what concerns its author alone."""
 
 import os
-from typing import Any, Iterator, List, Tuple
+from typing import Any, List, Tuple
 
 from detectron2.config import CfgNode
 
 from ...config import get_cfg
+from ...config_mistakes import known_keys, value_of
 
 # Data sets, folders and accounts of the author. What is below a key belongs to it.
 PRIVATE = ("DATASETS", "MLFLOW", "MODEL.WEIGHTS", "OUTPUT_DIR", "WANDB")
@@ -20,28 +21,18 @@ def public_config(cfg: CfgNode) -> Tuple[CfgNode, List[str]]:
     Returns:
         a copy of the config, and the keys that were changed.
     """
-    public, defaults = cfg.clone(), dict(_leaves(get_cfg()))
+    public, defaults = cfg.clone(), get_cfg()
     public.defrost()
     changed = []
-    for key, value in _leaves(cfg):
+    for key in sorted(known_keys(cfg)):
+        value, default = value_of(cfg, key), value_of(defaults, key)
         private = any(f"{key}.".startswith(f"{name}.") for name in PRIVATE) or _is_path(value)
-        if private and value != defaults[key]:
-            node = public
-            *nodes, last = key.split(".")
-            for name in nodes:
-                node = node[name]
-            node[last] = defaults[key]
+        if private and value != default:
+            group, _, last = key.rpartition(".")
+            node: Any = value_of(public, group) if group else public
+            node[last] = default
             changed.append(key)
-    return public, sorted(changed)
-
-
-def _leaves(node: CfgNode, prefix: str = "") -> Iterator[Tuple[str, Any]]:
-    """The values of a config by their keys."""
-    for name, value in node.items():
-        if isinstance(value, CfgNode):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, value
+    return public, changed
 
 
 def _is_path(value: Any) -> bool:
