@@ -19,7 +19,9 @@ from detectron2.modeling import build_model
 from hypothesis import settings
 
 from helpers import REPOSITORY, TINY, CocoSet, development_data, make_instances
+from hub_stand_in import serve
 from scnet import get_cfg, get_config_file
+from scnet.checkpoint.hub import fetch
 from scnet.data.datasets import shapes
 
 # Hypothesis tries the same examples in every run, and prints how to repeat one that fails.
@@ -144,6 +146,29 @@ def make_batch():
         return batch
 
     return make
+
+
+@pytest.fixture
+def hub_stand_in(tmp_path, monkeypatch):
+    """A server in place of Hugging Face, an empty cache, and nobody is logged in."""
+    reason = "needs huggingface_hub"
+    constants = pytest.importorskip("huggingface_hub.constants", reason=reason)
+    monkeypatch.setenv("FVCORE_CACHE", str(tmp_path / "fvcore"))
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    fetch.cache_clear()
+    with serve() as hub:
+        template = f"{hub.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        for name, value in {
+            "ENDPOINT": hub.url,
+            "HUGGINGFACE_CO_URL_TEMPLATE": template,
+            "HF_HUB_CACHE": str(tmp_path / "hub"),
+            "HF_HUB_OFFLINE": False,
+            "HF_HUB_DISABLE_XET": True,
+            "HF_TOKEN_PATH": str(tmp_path / "token"),
+        }.items():
+            monkeypatch.setattr(constants, name, value)
+        yield hub
+    fetch.cache_clear()
 
 
 @pytest.fixture

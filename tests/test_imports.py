@@ -82,7 +82,7 @@ def arguments(parser):
 def test_the_arguments_of_training_are_those_of_detectron2_and_our_own():
     ours, theirs = arguments(argument_parser()), arguments(default_argument_parser())
     own = {"train_json", "train_images", "val_json", "val_images", "val_fraction"}
-    own |= {"epochs", "batch", "lr"}
+    own |= {"folds", "epochs", "batch", "lr"}
     theirs["config_file"].update(option_strings=["--config", "--config-file"], metavar="CONFIG")
     assert {name: ours[name] for name in ours if name not in own} == theirs
     assert ours.keys() - theirs.keys() == own

@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Optional, Sequence, Union
+from typing import Sequence, Union
 
 import torch
 from detectron2.config import CfgNode as CN
@@ -235,6 +235,11 @@ def add_scnet_config(cfg: CN) -> None:
     # Not empty: Weights & Biases gets what TensorBoard gets.
     _C.WANDB = CN()
     _C.WANDB.PROJECT = ""
+    # Not empty: MLflow gets the numbers of metrics.json, at the address of a server or, if it is
+    # empty, of the variable MLFLOW_TRACKING_URI. A password belongs into MLflow's own variables.
+    _C.MLFLOW = CN()
+    _C.MLFLOW.EXPERIMENT = ""
+    _C.MLFLOW.TRACKING_URI = ""
 
     # Test-time augmentation as the authors do it limits the long side of each scale to this
     # times its TEST.AUG.MIN_SIZES: (600, 900), ..., (1400, 2100). TEST.AUG.MAX_SIZE limits all.
@@ -329,9 +334,3 @@ def get_config_file(name: str) -> str:
             f"No config '{name}' comes with the package. The nearest are {near}."
         )
     return str(path)
-
-
-def config_file_beside(weights: str) -> Optional[str]:
-    """The path of the "config.yaml" that a training left beside its weights; None without one."""
-    path = Path(weights).parent / "config.yaml"
-    return str(path) if path.is_file() else None

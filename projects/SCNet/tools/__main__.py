@@ -11,6 +11,7 @@ COMMANDS = {
     "predict": ("predict", "find objects in images, folders, videos and what a camera sees"),
     "check": ("check_dataset", "list the problems of your data, and draw it"),
     "export": ("export", "write a model as ONNX or TorchScript"),
+    "push": ("push", "share a trained model on Hugging Face, or write a folder of it"),
     "compare": ("compare", "draw what several models find, side by side"),
     "convert": ("convert_mmdet_checkpoint", "convert a checkpoint of OpenMMLab's, or back"),
     "doctor": ("doctor", "say what is installed here, what works, and what to install"),

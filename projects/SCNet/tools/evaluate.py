@@ -49,7 +49,7 @@ def as_training(args: Namespace) -> Namespace:
         ValueError: there is no config.
         FileExistsError: there are results already.
     """
-    from scnet.config import config_file_beside
+    from scnet.checkpoint import config_file_beside
 
     config_file = args.config_file or config_file_beside(args.weights)
     if not config_file:

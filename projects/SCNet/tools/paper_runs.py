@@ -5,12 +5,9 @@ import functools
 import json
 import re
 import shlex
-import subprocess
-import sys
 from argparse import Namespace
-from math import isnan, nan
+from math import nan
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Dict, List, Optional
 
 from detectron2.config import CfgNode
@@ -18,9 +15,11 @@ from tabulate import tabulate
 
 from scnet import get_config_file
 from scnet.config import find_config, read_cfg
+from scnet.engine.measured import is_finished
 from scnet.engine.output_dir import changed_keys
 from scnet.whole_files import whole_file
 from scnet_tools.paper_tables import FPS, METRICS, TABLES, Row, Table
+from scnet_tools.runs import RESULTS, TRAIN, mean_and_deviation, run
 
 SCNET = "scnet_R_50_FPN_20e_coco.yaml"  # what the configs of Tables 2 to 5 start from
 DATASETS = {"coco": SCNET, "shapes": "quickstart.yaml"}
@@ -52,7 +51,7 @@ def reproduce(args: Namespace) -> None:
                 print(shlex.join(line))
                 continue
             settings = [model(base, args.table, row.config), *common_opts(args), weights or ""]
-            run(line, folder, "\n".join(settings))
+            run(line, folder, "\n".join(settings), is_done)
     if not args.dry_run:
         measured = [[r for r in map(read_results, runs) if r] for runs in folders]
         print(write_table(table, measured, args.dataset, output / f"table{args.table}"))
@@ -131,7 +130,7 @@ def command(
     if weights:
         opts["MODEL.WEIGHTS"] = weights
     return [
-        *(sys.executable, "-m", "scnet_tools.train_net", "--num-gpus", str(args.num_gpus)),
+        *(*TRAIN, "--num-gpus", str(args.num_gpus)),
         "--eval-only" if weights else "--resume",
         *("--config-file", base_config(args)),
         *(x for pair in opts.items() for x in pair),
@@ -148,36 +147,16 @@ def common_opts(args: Namespace) -> List[str]:
     return ["SOLVER.MAX_ITER", str(iterations), "SOLVER.STEPS", str(steps), *args.opts]
 
 
-def run(command: List[str], folder: Path, settings: str) -> None:
-    """Run a command unless it has been run, and remember that it was.
-
-    Args:
-        settings: what the results depend on.
-
-    Raises:
-        FileExistsError: the folder holds results for other settings.
-        ChildProcessError: the command failed; its output says why.
-    """
-    memory = folder / "settings.txt"
-    if memory.exists() and memory.read_text() != settings:
-        raise FileExistsError(
-            f"'{folder}' holds the results of other settings (see {memory}). Choose another "
-            "--output."
-        )
-    if (folder / "inference/results.json").exists():
-        print(f"== {folder}: done already")
-        return
-    with whole_file(str(memory)) as f:
-        f.write(settings)
-    print(f"== {folder}\n{shlex.join(command)}", flush=True)
-    code = subprocess.run(command).returncode
-    if code:
-        raise ChildProcessError(f"{folder}: the command above ended with {code}.")
+def is_done(folder: str) -> bool:
+    """Whether a row was evaluated: weights that are given, or a training at its end."""
+    if not Path(folder, RESULTS).exists():
+        return False
+    return is_finished(folder) or not Path(folder, "metrics.json").exists()
 
 
 def read_results(folder: Path) -> Optional[Dict[str, float]]:
     """Column of the paper -> measured value; None if the run has not finished."""
-    file = folder / "inference/results.json"
+    file = folder / RESULTS
     if not file.exists():
         return None
     (tasks,) = json.loads(file.read_text()).values()
@@ -204,11 +183,8 @@ def write_table(
     for row, runs in zip(table.rows, measured):
         cells = []
         for column, paper in zip(table.value_columns, row.paper):
-            values = [v[column] for v in runs if not isnan(v.get(column, nan))]
-            ours = f"{mean(values):.1f}" if values else "–"
-            if len(values) > 1:
-                ours += f" ± {stdev(values):.1f}"
-            cells.append(f"{paper} / {ours}")
+            values = [v.get(column, nan) for v in runs]
+            cells.append(f"{paper} / {mean_and_deviation(values)}")
         lines.append([*row.labels, *cells])
     text = tabulate(lines, head, tablefmt="github", disable_numparse=True)
     text = f"{table.title}. Each cell: paper / measured ({dataset}).\n\n{text}\n"

@@ -6,7 +6,8 @@ r"""Find objects in images, videos and what a camera sees: pictures, json, masks
     %(prog)s --weights output/mine/model_final.pth \
         --input clip.mp4 'photos/*.jpg' --output FOLDER --json results.json --masks FOLDER
 
-With --weights the config is by default the config.yaml beside them.
+With --weights the config is by default the config.yaml beside them. They can be a model that is
+shared on Hugging Face: --weights hf://OWNER/NAME.
 
 An image or video that cannot be read is named at the end, and the exit status is 1. Ctrl-C or
 SIGTERM ends the command: what was predicted until then is written, and the exit status is 130 or

@@ -5,6 +5,7 @@
 torchrun --standalone --nproc-per-node 8 train_net.py --config ...
 %(prog)s --config ... --train-json A --train-images D --val-json B --val-images E
 %(prog)s --config ... --train-json A --train-images D --val-fraction 0.2 --epochs 30
+%(prog)s --config ... --train-json A --train-images D --folds 5 --epochs 30
 %(prog)s --eval-only --config ... MODEL.WEIGHTS path/to/model.pth
 """
 
@@ -32,6 +33,12 @@ def argument_parser() -> ArgumentParser:
     add("--eval-only", action="store_true", help="evaluate MODEL.WEIGHTS; no training")
     add_process_arguments(parser)
     add_data_arguments(parser)
+    add(
+        "--folds",
+        type=int,
+        metavar="K",
+        help="train K models, each evaluated on another part of one --train-json",
+    )
     add_schedule_arguments(parser)
     add("opts", nargs=REMAINDER, default=None, help="KEY VALUE pairs for the config, last")
     return parser
@@ -66,6 +73,11 @@ def train(args: Namespace):
 @ends_on_ctrl_c
 def main() -> None:
     args = argument_parser().parse_args()
+    if args.folds is not None:
+        from scnet_tools.folds import cross_validate
+
+        with mistakes_in_one_line():
+            return cross_validate(args)
     from scnet.engine import launch
 
     launch(train, args)

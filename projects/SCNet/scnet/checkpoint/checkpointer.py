@@ -234,6 +234,8 @@ class SCNetCheckpointer(DetectionCheckpointer):
             try:
                 local = self.path_manager.get_local_path(path.split("?")[0])
             except OSError as error:
+                if f"'{path}'" in str(error):  # it has its sentence
+                    raise
                 raise OSError(
                     f"Cannot fetch the weights '{path}': {error}. Fetch them by hand, and give the "
                     "file."

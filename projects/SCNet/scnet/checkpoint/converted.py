@@ -4,24 +4,23 @@ import hashlib
 import os
 import re
 from abc import abstractmethod
-from typing import IO, Any, List
+from typing import Any
 
 from detectron2.utils.file_io import PathManager
-from iopath.common.file_io import PathHandler, file_lock, get_cache_dir
+from iopath.common.file_io import file_lock, get_cache_dir
 
 from ..whole_files import write_whole
 from .hashes import verify_hash
+from .named import NamedWeightsHandler
 
 
-class ConvertedWeightsHandler(PathHandler):
-    """Lets ``MODEL.WEIGHTS`` be a prefix and a name. Subclasses say where such weights are.
+class ConvertedWeightsHandler(NamedWeightsHandler):
+    """Keeps weights in the form that they are read in. Subclasses say how to get them.
 
     Attributes:
-        prefix: with "://".
         suffix: of the converted file; it tells Detectron2's checkpointer how to read it.
     """
 
-    prefix: str
     suffix: str
 
     @abstractmethod
@@ -32,9 +31,6 @@ class ConvertedWeightsHandler(PathHandler):
             name: what follows the prefix.
             folder: of the cache, for files that may be needed again.
         """
-
-    def _get_supported_prefixes(self) -> List[str]:
-        return [self.prefix]
 
     def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
         """Get the converted file, whose hash is kept beside it.
@@ -58,10 +54,3 @@ class ConvertedWeightsHandler(PathHandler):
         with open(hash_file) as f:
             verify_hash(target, f.read())
         return target
-
-    def _open(self, path: str, mode: str = "r", buffering: int = -1, **kwargs: Any) -> IO[Any]:
-        return open(self._get_local_path(path), mode)
-
-    def register(self) -> None:
-        """Let Detectron2's PathManager understand the prefix."""
-        PathManager.register_handler(self, allow_override=True)

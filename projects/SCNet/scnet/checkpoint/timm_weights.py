@@ -1,9 +1,6 @@
 """Getting weights of timm by their names (``timm://``), from Hugging Face."""
 
 import io
-import logging
-import os
-import re
 from typing import Any, List
 
 import torch
@@ -11,10 +8,10 @@ import torch
 from ..modeling.backbone.require_timm import require_timm
 from ..modeling.backbone.timm_names import PREFIX, known_to_timm
 from .converted import ConvertedWeightsHandler
-from .hashes import verify_hash
+from .hashes import verify_as_kept
+from .hub import download
 from .reading import read_safetensors, read_torch
 
-logger = logging.getLogger(__name__)
 FILES = ("model.safetensors", "pytorch_model.bin")  # the first that there is
 AGAIN = "Delete it and fetch it again."
 
@@ -59,16 +56,14 @@ def official_file(weights: str, known: Any) -> str:
 
     Raises:
         OSError: without network.
-        ValueError: see :func:`scnet.checkpoint.hashes.verify_hash`.
+        ValueError: see :func:`scnet.checkpoint.hashes.verify_as_kept`.
     """
-    from huggingface_hub import hf_hub_download
-
     repository, _, revision = known.hf_hub_id.partition("@")
     names = [known.hf_hub_filename] if known.hf_hub_filename else FILES
     missing: List[OSError] = []
     for name in names:
         try:
-            path: str = hf_hub_download(repository, name, revision=revision or None)
+            path = download(repository, name, revision or None)
             break
         except OSError as error:  # there is no such file, or no network
             missing.append(error)
@@ -78,10 +73,5 @@ def official_file(weights: str, known: Any) -> str:
             f"Cannot fetch '{weights}' from {repository} on Hugging Face: {reason} Connect to the "
             "network once: the file is kept in the cache of huggingface_hub."
         ) from missing[0]
-    # Files of this size are kept under their SHA-256, others under a hash of git.
-    kept_as = os.path.basename(os.path.realpath(path))
-    if re.fullmatch("[0-9a-f]{64}", kept_as):
-        verify_hash(path, kept_as)
-    else:
-        logger.warning(f"The hash of '{path}' is not known, so the file was not verified.")
+    verify_as_kept(path)
     return path

@@ -1,4 +1,4 @@
-"""Two json files of one: to train on, and to evaluate on."""
+"""Two json files of one: to train on, and to evaluate on; once, or for each of several folds."""
 
 import hashlib
 import json
@@ -48,28 +48,14 @@ def split_training_set(cfg: CfgNode, fraction: float, folder: str, keep: Sequenc
             f"--val-fraction is {fraction:g}. It is a share of the images, above 0 and below 1: "
             "0.2 is one of five."
         )
-    if "DATASETS.TEST_JSON" in keep:
-        raise ValueError(
-            "--val-fraction and --val-json (DATASETS.TEST_JSON) both say what to evaluate on. "
-            "Leave one of them out."
-        )
-    if len(data.TRAIN_JSON) != 1 or len(data.TRAIN_IMAGES) != 1:
-        raise ValueError(
-            f"--val-fraction divides one data set, and {len(data.TRAIN_JSON)} are given. Give "
-            "--train-json and --train-images once, or --val-json in place of --val-fraction."
-        )
-    (json_file,) = data.TRAIN_JSON
-    seed = cfg.SEED if cfg.SEED >= 0 else SEED
+    json_file = _one_json(cfg, "--val-fraction", keep)
+    seed = _seed(cfg)
+    record = {**_origin(json_file), "fraction": fraction, "seed": seed}
     paths = [os.path.join(folder, f"{part}.json") for part in PARTS]
-    record = {
-        "json_file": os.path.abspath(json_file),
-        "sha256": hashlib.sha256(Path(json_file).read_bytes()).hexdigest(),
-        "fraction": fraction,
-        "seed": seed,
-    }
     known = _claim(folder, record, paths)
     if not all(map(os.path.exists, paths)):
-        _write(json_file, fraction, seed, paths)
+        argument = f"--val-fraction {fraction:g}"
+        _Divided(json_file, (1 - fraction, fraction), seed, argument).write(1, paths)
     data.TRAIN_JSON, data.TEST_JSON = ((path,) for path in paths)
     data.TEST_IMAGES = data.TRAIN_IMAGES
     counts = [len(read_coco_file(path)["images"]) for path in paths]
@@ -78,6 +64,68 @@ def split_training_set(cfg: CfgNode, fraction: float, folder: str, keep: Sequenc
         f"(--val-fraction {fraction:g}, seed {seed}): {counts[0]} images to train on "
         f"({paths[0]}), {counts[1]} to evaluate on ({paths[1]})"
     )
+
+
+def split_into_folds(cfg: CfgNode, folders: Sequence[str], keep: Sequence[str] = ()) -> List[str]:
+    """Divide the images of DATASETS.TRAIN_JSON into as many parts as there are folders.
+
+    Each folder gets the ``val.json`` of one part, the ``train.json`` of all others, and the
+    ``split.json`` of :func:`split_training_set`. Files that are there for the same are left.
+
+    Args:
+        cfg: has one json file to train on.
+        folders: two or more.
+        keep: keys that the user has given.
+
+    Returns:
+        a line about the images of each fold.
+
+    Raises:
+        ValueError, FileNotFoundError, FileExistsError: see :func:`split_training_set`; a part needs
+            an image with objects, too.
+    """
+    json_file, seed, count = _one_json(cfg, "--folds", keep), _seed(cfg), len(folders)
+    origin, divided, lines = _origin(json_file), None, []
+    for number, folder in enumerate(folders):
+        paths = [os.path.join(folder, f"{part}.json") for part in PARTS]
+        _claim(folder, {**origin, "folds": count, "fold": number + 1, "seed": seed}, paths)
+        if not all(map(os.path.exists, paths)):
+            divided = divided or _Divided(json_file, (1 / count,) * count, seed, f"--folds {count}")
+            divided.write(number, paths)
+        counts = [len(read_coco_file(path)["images"]) for path in paths]
+        lines.append(f"{folder}: {counts[0]} images to train on, {counts[1]} to evaluate on")
+    return lines
+
+
+def _one_json(cfg: CfgNode, argument: str, keep: Sequence[str]) -> str:
+    """The json file that is to be divided.
+
+    Raises:
+        ValueError: there is not one, or the user says what to evaluate on.
+    """
+    data = cfg.DATASETS
+    if "DATASETS.TEST_JSON" in keep:
+        raise ValueError(
+            f"{argument} and --val-json (DATASETS.TEST_JSON) both say what to evaluate on. "
+            "Leave one of them out."
+        )
+    if len(data.TRAIN_JSON) != 1 or len(data.TRAIN_IMAGES) != 1:
+        raise ValueError(
+            f"{argument} divides one data set, and {len(data.TRAIN_JSON)} are given. Give "
+            f"--train-json and --train-images once, or --val-json in place of {argument}."
+        )
+    (json_file,) = data.TRAIN_JSON
+    return str(json_file)
+
+
+def _seed(cfg: CfgNode) -> int:
+    return int(cfg.SEED) if cfg.SEED >= 0 else SEED
+
+
+def _origin(json_file: str) -> Dict[str, Any]:
+    """What a note says of the file that was divided."""
+    digest = hashlib.sha256(Path(json_file).read_bytes()).hexdigest()
+    return {"json_file": os.path.abspath(json_file), "sha256": digest}
 
 
 def _claim(folder: str, record: Dict[str, Any], paths: Sequence[str]) -> bool:
@@ -103,48 +151,68 @@ def _claim(folder: str, record: Dict[str, Any], paths: Sequence[str]) -> bool:
     return False
 
 
-@paused_collector()
-def _write(json_file: str, fraction: float, seed: int, paths: Sequence[str]) -> None:
-    """Write the two files.
+class _Divided:
+    """A json file whose images are dealt to parts."""
 
-    Entries are as they were. Those that belong to no image go with the training set, whose check
-    names them.
+    @paused_collector()
+    def __init__(self, json_file: str, shares: Sequence[float], seed: int, argument: str):
+        """Read the file and deal its images.
 
-    Raises:
-        ValueError: there are too few images with objects.
-    """
-    form = OpenContent(json_file)  # where ids that are meant alike are alike
-    ids = [x.get("id") for x in form.images]
-    classes: Dict[Hashable, List[Hashable]] = {x: [] for x in ids if is_id(x)}
-    images: List[Any] = []  # of each annotation
-    for run in form.runs():
-        for x in run.annotations:
-            image, category = x.get("image_id"), x.get("category_id")
-            images.append(image)
-            if is_id(image) and is_id(category) and category not in classes.get(image, [category]):
-                classes[image].append(category)
-    parts = dict(zip(classes, stratify([*classes.values()], (1 - fraction, fraction), seed)))
-    for number in range(len(PARTS)):
-        if not any(classes[image] for image, part in parts.items() if part == number):
-            labelled = sum(map(bool, classes.values()))
-            raise ValueError(
-                f"'{json_file}' has {labelled} images with objects, so few that --val-fraction "
-                f"{fraction:g} leaves none of them to {'evaluate' if number else 'train'} on. Give "
-                "more images, another share, or --val-json."
-            )
-    content = read_coco_file(json_file)
-    owners = {"images": ids, "annotations": images}
-    for number, path in enumerate(paths):
-        chosen = {
-            key: [
-                entry
-                for entry, image in zip(content[key], owners[key])
-                if number == (parts.get(image, 0) if is_id(image) else 0)
-            ]
-            for key in owners.keys() & content.keys()
-        }
-        with whole_file(path, binary=True) as f:
-            f.write(_encode({**content, **chosen}))
+        Args:
+            json_file: in COCO's format.
+            shares: of the parts.
+            seed: of the order.
+            argument: that asks for it, for messages.
+        """
+        form = OpenContent(json_file)  # where ids that are meant alike are alike
+        ids = [x.get("id") for x in form.images]
+        classes: Dict[Hashable, List[Hashable]] = {x: [] for x in ids if is_id(x)}
+        images: List[Any] = []  # of each annotation
+        for run in form.runs():
+            for x in run.annotations:
+                image, category = x.get("image_id"), x.get("category_id")
+                images.append(image)
+                known = classes.get(image, [category]) if is_id(image) else [category]
+                if is_id(category) and category not in known:
+                    classes[image].append(category)
+        self.json_file, self.argument = json_file, argument
+        self.parts = dict(zip(classes, stratify([*classes.values()], shares, seed)))
+        self.labelled = [self.parts[image] for image, own in classes.items() if own]
+        self.owners = {"images": ids, "annotations": images}
+        self.content = read_coco_file(json_file)
+
+    @paused_collector()
+    def write(self, part: int, paths: Sequence[str]) -> None:
+        """Write a file of all parts but one, and a file of that one.
+
+        Entries are as they were. Those that belong to no image go with the training set, whose
+        check names them.
+
+        Args:
+            part: the number of the one.
+            paths: of the files.
+
+        Raises:
+            ValueError: there are too few images with objects.
+        """
+        for is_val, purpose in enumerate(("train", "evaluate")):
+            if not any((x == part) == bool(is_val) for x in self.labelled):
+                raise ValueError(
+                    f"'{self.json_file}' has {len(self.labelled)} images with objects, so few that "
+                    f"{self.argument} leaves none of them to {purpose} on. Give more images, "
+                    "another number, or --val-json."
+                )
+        for is_val, path in enumerate(paths):
+            chosen = {
+                key: [
+                    entry
+                    for entry, image in zip(self.content[key], self.owners[key])
+                    if (is_id(image) and self.parts.get(image) == part) == bool(is_val)
+                ]
+                for key in self.owners.keys() & self.content.keys()
+            }
+            with whole_file(path, binary=True) as f:
+                f.write(_encode({**self.content, **chosen}))
 
 
 def _encode(content: Dict[str, Any]) -> bytes:

@@ -40,6 +40,7 @@ from .hooks.peak_memory import PeakMemory
 from .hooks.stop import StopOnSignal, StopTraining
 from .hooks.training_pictures import TrainingPictures
 from .json_lines import drop_half_line
+from .mlflow_writer import make_mlflow_writer
 from .optimizer import build_optimizer
 from .output_dir import CONFIG, WRITTEN_BY_NAME, make_folder, refuse_to_overwrite
 from .precision import mixed_precision_type
@@ -192,11 +193,12 @@ class Trainer(EvaluatingTrainer):
     def build_writers(self):
         """List Detectron2's writers: the log, ``metrics.json`` and TensorBoard.
 
-        On request Weights & Biases gets what TensorBoard gets.
+        On request Weights & Biases gets what TensorBoard gets, and MLflow what is in metrics.json.
         """
         if self.cfg.WANDB.PROJECT:
             start_wandb(self.cfg)
-        return [PatientWriter(writer, self.cfg.OUTPUT_DIR) for writer in super().build_writers()]
+        writers = [PatientWriter(writer, self.cfg.OUTPUT_DIR) for writer in super().build_writers()]
+        return [*writers, *([make_mlflow_writer(self.cfg)] if self.cfg.MLFLOW.EXPERIMENT else [])]
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Load the last checkpoint of OUTPUT_DIR, or else MODEL.WEIGHTS.

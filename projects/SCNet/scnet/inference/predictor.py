@@ -88,9 +88,10 @@ class Predictor:
 
         Args:
             weights: a file, whose ending tells the backend (see BACKENDS), or a name such as
-                "scnet://R_50_FPN_20e".
+                "scnet://R_50_FPN_20e" or "hf://owner/name".
             config: a config or its file. By default "config.yaml" beside the weights, where the
-                training leaves it. Exported files have their own.
+                training leaves it, or in their repository of Hugging Face. Exported files have
+                their own.
             threshold: what has a higher score is returned. MODEL.ROI_HEADS.SCORE_THRESH_TEST of the
                 config holds, too.
             classes: names of those that are returned; by default all.
@@ -111,6 +112,7 @@ class Predictor:
         Raises:
             ValueError: an argument cannot be used; the message says why.
             FileNotFoundError: the weights or the config do not exist.
+            OSError: they cannot be fetched.
         """
         if batch_size < 1:
             raise ValueError(f"The batch size must be 1 or more, not {batch_size}.")

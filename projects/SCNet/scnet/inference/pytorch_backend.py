@@ -11,8 +11,8 @@ from detectron2.data.transforms import ResizeShortestEdge
 from detectron2.modeling import GeneralizedRCNN
 from detectron2.structures import Instances
 
-from ..checkpoint import load_model
-from ..config import config_file_beside, read_cfg
+from ..checkpoint import config_file_beside, load_model
+from ..config import read_cfg
 from ..data import class_names
 from ..data.image import in_order
 from ..data.own_data import register_datasets
@@ -50,6 +50,7 @@ class PyTorchBackend:
             ValueError: there is no config, or the weights do not fit it; there is no such device;
                 or see :func:`names_of_classes`.
             FileNotFoundError: there are no such weights, or there is no such config.
+            OSError: they cannot be fetched.
         """
         cfg = config_beside(weights) if config is None else config
         if cfg is None:
