@@ -16,6 +16,7 @@ from ..image_kind import COLOUR, ImageKind, UnsuitableImageError
 from .stored_bits import stored_bits
 from .stored_pixels import AS_STORED, NPY, Limit, as_stored, read_beyond_pillow
 
+IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 EXIF_ORIENTATION = 0x0112
 
 # Pillow clips or divides their values without a word when it makes them RGB with 8 bits. The second
@@ -244,6 +245,24 @@ def count_frames(image: Image.Image) -> int:
     return max(count, 1)
 
 
+def read_size(file_name: str) -> Tuple[int, int]:
+    """Read the height and width of an image, turned as its EXIF tag says, without its pixels.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no image.
+    """
+    try:
+        # As no pixels are read, their number is not limited.
+        with limit_of_pixels(2**62), PathManager.open(file_name, "rb") as f, open_image(f) as image:
+            size = image.height, image.width
+            return size[::-1] if _is_turned(image) else size
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"Image '{file_name}' does not exist.") from error
+    except BROKEN as error:
+        raise ValueError(f"Cannot read image '{file_name}': {describe(error)}") from error
+
+
 def check_size(file_name: str, size: Tuple[int, int], expected: Tuple[int, int]) -> None:
     """Compare the height and width of an image with those that its data set says.
 
@@ -274,6 +293,11 @@ def _exif_rotates(file_name: str, size: Tuple[int, int]) -> bool:
             PathManager.open(file_name, "rb") as f,
             open_image(f) as image,
         ):
-            return image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+            return _is_turned(image)
     except UnidentifiedImageError:  # it was read without Pillow, which turns none
         return False
+
+
+def _is_turned(image: Image.Image) -> bool:
+    """Whether the EXIF tag says that the image is to be turned by 90 degrees."""
+    return image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)

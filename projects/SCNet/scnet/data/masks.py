@@ -139,6 +139,12 @@ def to_rle(segmentation: Segmentation, height: int, width: int) -> Dict:
     return mask_util.merge(mask_util.frPyObjects(polygons, height, width))
 
 
+def encode(bitmap: np.ndarray) -> Dict:
+    """Make an RLE that json can write of a bitmap (H, W) bool."""
+    rle = mask_util.encode(np.asarray(bitmap, np.uint8, order="F"))
+    return {"size": rle["size"], "counts": rle["counts"].decode()}
+
+
 def area(rle: Dict) -> int:
     """Count the pixels of a packed RLE.
 
