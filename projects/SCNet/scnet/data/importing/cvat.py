@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 import numpy as np
 
 from .files import folder_beside, numbers_of, read_xml, sizes_of, text_of
-from .labels import LabelledImage, LabelledObject, Labels, Request, place
+from .labels import LabelledImage, LabelledObject, Labels, Request, clip_and_place
 from .outlines import box_around, ellipse
 
 FORM = "Export the task as 'CVAT for images 1.1'."
@@ -117,4 +117,4 @@ def _mask(shape: Element, size: Tuple[int, int], path: str):
             f"'{path}' has a mask of {width} x {height} pixels, whose rle has {runs.sum()}."
         )
     bitmap = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(height, width)
-    return place(bitmap, left, top, *size)
+    return clip_and_place(bitmap, left, top, *size)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..image import BROKEN, open_image
 from .files import checked_size, find_files, must_be_folder, name_in, read_json, size_of_image
-from .labels import LabelledImage, LabelledObject, Labels, Request, place
+from .labels import LabelledImage, LabelledObject, Labels, Request, clip_and_place
 from .outlines import ellipse
 
 FORM = "--from labelme takes a folder with labelme's json files, one per image."
@@ -91,7 +91,7 @@ def _read_object(
     if kind == "circle":
         radius = math.hypot(x2 - x1, y2 - y1)
         return LabelledObject(name, [ellipse(x1, y1, radius, radius)], group=group)
-    mask = place(_decode(shape.mask or "", path), round(x1), round(y1), *size)
+    mask = clip_and_place(_decode(shape.mask or "", path), round(x1), round(y1), *size)
     return LabelledObject(name, mask, group=group)
 
 

@@ -5,7 +5,7 @@ from typing import Hashable, Iterable, List, NamedTuple, Optional
 
 import numpy as np
 
-from ..masks import Segmentation, encode
+from ..masks import Segmentation, place
 
 
 class LabelledObject(NamedTuple):
@@ -71,7 +71,9 @@ class Request(NamedTuple):
     lost: "Counter[str]"
 
 
-def place(bitmap: np.ndarray, left: int, top: int, height: int, width: int) -> Segmentation:
+def clip_and_place(
+    bitmap: np.ndarray, left: int, top: int, height: int, width: int
+) -> Segmentation:
     """Make the mask of an image from that of a part of it.
 
     Args:
@@ -79,8 +81,6 @@ def place(bitmap: np.ndarray, left: int, top: int, height: int, width: int) -> S
         left, top: its place in the image, in pixels.
         height, width: of the image.
     """
-    whole = np.zeros((height, width), np.uint8)
-    x1, y1 = max(left, 0), max(top, 0)
-    inside = bitmap[y1 - top : max(height - top, 0), x1 - left : max(width - left, 0)]
-    whole[y1 : y1 + inside.shape[0], x1 : x1 + inside.shape[1]] = inside
-    return encode(whole)
+    x, y = min(max(left, 0), width), min(max(top, 0), height)
+    inside = bitmap[y - top : max(height - top, 0), x - left : max(width - left, 0)]
+    return place(inside, x, y, height, width)
