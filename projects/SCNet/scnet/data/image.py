@@ -18,6 +18,7 @@ from .stored_pixels import AS_STORED, NPY, Limit, as_stored, read_beyond_pillow
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 EXIF_ORIENTATION = 0x0112
+SWAPPING = (5, 6, 7, 8)  # its values that exchange height and width
 
 # Pillow clips or divides their values without a word when it makes them RGB with 8 bits. The second
 # are names for how pixels are stored: "RGB;16B" has 16 bits per channel, but "BGR;16" per pixel.
@@ -252,15 +253,35 @@ def read_size(file_name: str) -> Tuple[int, int]:
         FileNotFoundError: there is no such file.
         ValueError: it is no image.
     """
+    with _header(file_name) as image:
+        size = image.height, image.width
+        return size[::-1] if _orientation(image) in SWAPPING else size
+
+
+def read_orientation(file_name: str) -> int:
+    """Read the EXIF tag of an image that says how it is to be turned, 1 for not at all.
+
+    Raises:
+        FileNotFoundError, ValueError: see :func:`read_size`.
+    """
+    with _header(file_name) as image:
+        return _orientation(image)
+
+
+@contextmanager
+def _header(file_name: str) -> Iterator[Image.Image]:
+    """Open an image of which no pixels are read, so that their number is not limited."""
     try:
-        # As no pixels are read, their number is not limited.
         with limit_of_pixels(2**62), PathManager.open(file_name, "rb") as f, open_image(f) as image:
-            size = image.height, image.width
-            return size[::-1] if _is_turned(image) else size
+            yield image
     except FileNotFoundError as error:
         raise FileNotFoundError(f"Image '{file_name}' does not exist.") from error
     except BROKEN as error:
         raise ValueError(f"Cannot read image '{file_name}': {describe(error)}") from error
+
+
+def _orientation(image: Image.Image) -> int:
+    return image.getexif().get(EXIF_ORIENTATION, 1)
 
 
 def check_size(file_name: str, size: Tuple[int, int], expected: Tuple[int, int]) -> None:
@@ -293,11 +314,6 @@ def _exif_rotates(file_name: str, size: Tuple[int, int]) -> bool:
             PathManager.open(file_name, "rb") as f,
             open_image(f) as image,
         ):
-            return _is_turned(image)
+            return _orientation(image) in SWAPPING
     except UnidentifiedImageError:  # it was read without Pillow, which turns none
         return False
-
-
-def _is_turned(image: Image.Image) -> bool:
-    """Whether the EXIF tag says that the image is to be turned by 90 degrees."""
-    return image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
