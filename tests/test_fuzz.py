@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import sys
+from collections import Counter
 from contextlib import contextmanager
 
 import numpy as np
@@ -17,10 +18,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, features
 
+import label_formats as formats
 from scnet.checkpoint.reading import read_pickle, read_safetensors, read_torch
 from scnet.config import read_cfg
 from scnet.data import read_image
 from scnet.data.coco_file import read_coco_file
+from scnet.data.importing.labels import Request
+from scnet.data.importing.voc import read_boxes
+from scnet.data.importing.write_coco import READERS as LABELS
+from scnet.data.importing.yolo import read_data_yaml, read_objects
 from scnet.data.semantic_targets import from_panoptic
 from scnet.export import load_exported
 from scnet.export.files import with_metadata
@@ -131,6 +137,44 @@ def read_panoptic(path):
     from_panoptic(path, [{"id": 1, "category_id": 0}], (5, 7), 255)
 
 
+def as_voc_boxes(path):
+    box = "<bndbox><xmin>1</xmin><ymin>2</ymin><xmax>3</xmax><ymax>4</ymax></bndbox>"
+    path.write_text(f"<annotation><object><name>a</name>{box}</object></annotation>")
+
+
+def as_yolo_yaml(path):
+    path.write_text("path: ''\ntrain: ../images\nval: [a, b]\nnames:\n  0: cat\n  1: dog\n")
+
+
+def as_yolo_lines(path):
+    path.write_text("".join(map(formats.yolo_line, formats.OBJECTS["a.png"])))
+
+
+def as_labels(write):
+    """Writes annotations of a tool, beside their images."""
+    return lambda path: write(path.parent).rename(path)
+
+
+def as_one_labelme(path):
+    formats.labelme_masks(path.parent)
+    for name in ("b.json", "c.json"):
+        (path.parent / name).unlink()
+
+
+def as_cvat(path):
+    (formats.cvat_masks(path.parent) / "annotations.xml").rename(path)
+
+
+def read_labels(kind):
+    """Reads annotations of a tool, with all their masks."""
+
+    def read(path):
+        source = os.path.dirname(path) if kind == "labelme" else path
+        list(LABELS[kind](Request(source, os.path.dirname(path), None, Counter())).images)
+
+    return read
+
+
 READERS = {
     "model.pth": (as_pth, read_torch),
     "old.pth": (as_old_pth, read_torch),
@@ -149,6 +193,13 @@ READERS = {
     "a.jp2": (as_image, read_image),
     **({"a.avif": (as_image, read_image)} if features.check("avif") else {}),
     "panoptic.png": (as_image, read_panoptic),
+    "cvat.xml": (as_cvat, read_labels("cvat")),
+    "a.json": (as_one_labelme, read_labels("labelme")),
+    "tasks.json": (as_labels(formats.label_studio_brush), read_labels("labelstudio")),
+    "regions.json": (as_labels(formats.via), read_labels("via")),
+    "boxes.xml": (as_voc_boxes, lambda path: read_boxes(path, Counter())),
+    "data.yaml": (as_yolo_yaml, read_data_yaml),
+    "a.txt": (as_yolo_lines, lambda path: read_objects(path, (40, 60), {0: "cat", 1: "dog"})),
 }
 
 

@@ -1,10 +1,12 @@
 """Image files that Pillow would read as something else, without a word."""
 
 import struct
+import tracemalloc
 
 import cv2
 import numpy as np
 import pytest
+from detectron2.data import detection_utils as utils
 from PIL import Image
 
 from helpers import development_data
@@ -91,3 +93,26 @@ def test_postscript_starts_no_program(tmp_path, monkeypatch, name):
         read_image(str(path))
     with pytest.raises(ValueError, match=f"{name}': it is empty, or no image of a known format"):
         read_png(str(path), ("L",), "one channel", (6, 8))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "CMYK", "RGBA", "1"])
+def test_the_values_are_those_of_detectron2(tmp_path, mode):
+    """Also where an image is read in several strips, of which the last is smaller."""
+    pixels = np.random.default_rng(0).integers(0, 255, (600, 7, 3), np.uint8)
+    path = str(tmp_path / "a.tif")
+    Image.fromarray(pixels).convert(mode).save(path)
+    for order in ("BGR", "RGB"):
+        np.testing.assert_array_equal(read_image(path, order), utils.read_image(path, order))
+
+
+def test_reading_takes_no_second_copy_of_the_array(tmp_path):
+    """Besides what Pillow has itself, which Python does not see."""
+    path = str(tmp_path / "a.jpg")
+    Image.new("RGB", (1500, 2500)).save(path)
+    tracemalloc.start()
+    try:
+        array = read_image(path)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert array.nbytes < peak < 1.5 * array.nbytes

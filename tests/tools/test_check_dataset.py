@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import label_formats
 from helpers import CocoSet
 
 SCRIPT = "projects/SCNet/tools/check_dataset.py"
@@ -153,3 +154,34 @@ def test_all_problems_of_one_annotation(check, coco_set):
     for part in ("category_id 77", "iscrowd 3", "the bbox ['left', ", "its segmentation has a"):
         assert f"annotation 1 of 'a.png', {part}" in output.replace("' has ", "', ")
     assert max(len(x) for x in output.splitlines() if "annotation 1" in x) < 600
+
+
+def test_annotations_in_another_format(run_here, tmp_path):
+    """They are written, said to have lost what they lost, checked, and there to be trained on."""
+    folder, to = label_formats.yolo(tmp_path), tmp_path / "coco.json"
+    result = run_here(SCRIPT, "--from", "yolo", folder, "--to", to)
+    assert f"'{to}' has 3 images, 3 objects and 2 classes of '{folder}'" in result.stdout
+    assert "(train 2, val 1 images); --split takes one" in result.stdout
+    assert "## Errors: 0" in result.stdout
+    line = f"scnet train --config scnet_R_50_FPN_own_data --train-json {to} --train-images {folder}"
+    assert result.stdout.strip().endswith(line)
+
+    before = to.read_text()
+    result = run_here(SCRIPT, "--from", "yolo", folder, "--to", to, check=False)
+    assert result.returncode == 1 and "add --overwrite" in result.stdout
+    assert to.read_text() == before
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--from", "yolo", "x"], "--from needs --to FILE"),
+        (["--from", "coco", "x", "--to", "y"], "takes one of cvat, labelme, labelstudio, via, voc"),
+        (["--split", "train"], "--split is for --from, which is not given"),
+        (["--from", "yolo", "x", "--to", "y", "--val-json", "z"], "goes with no other data"),
+    ],
+)
+def test_arguments_that_do_not_go_with_from(run_here, arguments, message):
+    result = run_here(SCRIPT, *arguments, check=False)
+    assert result.returncode == 1 and message in result.stdout
+    assert "Traceback" not in result.stdout

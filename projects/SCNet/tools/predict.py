@@ -39,7 +39,7 @@ def parse_args() -> Namespace:
     add_config(parser, "; default: config.yaml beside the weights")
     add("--weights", metavar="FILE", help="in place of the config's MODEL.WEIGHTS")
     inputs = f"{INPUTS}; videos; the number of a camera, which Ctrl-C ends"
-    drawn = "drawn, and in label maps and --coco"
+    drawn = "drawn, and in label maps, --coco and --geojson"
     add_drawing_arguments(parser, inputs, output_required=False, drawn=drawn)
     add("--json", metavar="FILE", help="where results in COCO format go")
     add(
@@ -59,6 +59,11 @@ def parse_args() -> Namespace:
         type=float,
         metavar="TOLERANCE",
         help="masks in --coco are polygons, this many pixels exact; by default they are RLE",
+    )
+    add(
+        "--geojson",
+        metavar="FILE",
+        help="where outlines go in the coordinates of images that have a world file",
     )
     add("--masks", metavar="FOLDER", help="where a PNG of labels per image goes")
     add(
@@ -83,12 +88,12 @@ def refuse_unused(args: Namespace) -> None:
     Raises:
         ValueError: there is one.
     """
-    if args.threshold is not None and not (args.output or args.masks or args.coco):
-        raise ValueError(
-            "--threshold is for --output, --masks and --coco; --json has --json-threshold."
-        )
-    if args.class_threshold and not (args.output or args.masks or args.coco):
-        raise ValueError("--class-threshold is for --output, --masks and --coco.")
+    if not (args.output or args.masks or args.coco or args.geojson):
+        kinds = "--output, --masks, --coco and --geojson"
+        if args.threshold is not None:
+            raise ValueError(f"--threshold is for {kinds}; --json has --json-threshold.")
+        if args.class_threshold:
+            raise ValueError(f"--class-threshold is for {kinds}.")
     if args.annotations is not None and not (args.json or args.coco):
         raise ValueError("--annotations is for --json and --coco, which are not given.")
     for name, needed in (("json_threshold", "json"), ("polygons", "coco")):
@@ -196,6 +201,7 @@ def main() -> None:
             annotations=args.annotations,
             masks=args.masks,
             coco=args.coco,
+            geojson=args.geojson,
             polygons=args.polygons,
             threshold=threshold,
             class_thresholds=class_thresholds,
@@ -204,7 +210,7 @@ def main() -> None:
             overwrite=args.overwrite,
             strict=args.strict,
         )
-    for path in filter(None, (args.output, args.masks, args.json, args.coco)):
+    for path in filter(None, (args.output, args.masks, args.json, args.coco, args.geojson)):
         print_line(f"{outcome.done} images in {path}")
     problems = [f"{program()}: {message}" for message in outcome.failed]
     if outcome.stopped:

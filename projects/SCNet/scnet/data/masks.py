@@ -146,6 +146,22 @@ def to_rle(segmentation: Segmentation, height: int, width: int) -> Dict:
     return mask_util.merge(mask_util.frPyObjects(polygons, height, width))
 
 
+def encode(bitmap: np.ndarray) -> Dict:
+    """Make an RLE that json can write of a bitmap (H, W) bool."""
+    rle = mask_util.encode(np.asarray(bitmap, np.uint8, order="F"))
+    return {"size": rle["size"], "counts": rle["counts"].decode()}
+
+
+def place(bitmap: np.ndarray, left: int, top: int, height: int, width: int) -> Dict:
+    """Make the RLE (H, W) of a bitmap (h, w) uint8 that lies in the image, without a larger one."""
+    columns = np.pad(bitmap.T.astype(np.int8), ((0, 0), (1, 1)))  # each ends outside of the object
+    column, row = np.nonzero(np.diff(columns, axis=1))  # in turn: an object begins, it ends
+    changes = (column.astype(np.int64) + left) * height + row + top
+    runs = np.diff(changes, prepend=0, append=height * width).tolist()
+    rle = mask_util.frPyObjects({"size": [height, width], "counts": runs}, height, width)
+    return {"size": [height, width], "counts": rle["counts"].decode()}
+
+
 def area(rle: Dict) -> int:
     """Count the pixels of a packed RLE.
 

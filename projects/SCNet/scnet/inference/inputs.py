@@ -12,10 +12,10 @@ from detectron2.data import DatasetCatalog
 
 from ..config import MAX_PIXELS
 from ..data import read_image
+from ..data.image import IMAGE_SUFFIXES
 from ..data.stored_pixels import NPY
 from ..image_kind import COLOUR, ImageKind
 
-IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
 COUNTED_SUFFIXES = {".avi", ".m4v", ".mov", ".mp4"}  # these files say how many frames they have
 MAX_MISSING = 0.1  # of the duration of other videos, which is that of the sound, too

@@ -15,6 +15,8 @@ from detectron2.structures import Boxes, Instances, ROIMasks
 from pycocotools import mask as mask_util
 from torch import Tensor
 
+from ..data.masks import encode
+
 FORMATS = ("bitmap", "rle")
 
 
@@ -83,18 +85,12 @@ def _paste_rle(mask: Tensor, box: Tensor, height: int, width: int) -> Dict:
     It is pasted with rows and columns exchanged, as the run lengths go down the columns.
     """
     turned = ROIMasks(mask.T[None]).to_bitmasks(Boxes(box[None, [1, 0, 3, 2]]), width, height)
-    return _encode(turned.tensor[0].cpu().numpy().T)
-
-
-def _encode(bitmap: np.ndarray) -> Dict:
-    """Make an RLE that json can write of a bitmap (H, W) bool."""
-    rle = mask_util.encode(np.asarray(bitmap, np.uint8, order="F"))
-    return {"size": rle["size"], "counts": rle["counts"].decode()}
+    return encode(turned.tensor[0].cpu().numpy().T)
 
 
 def to_rle(mask: Union[Tensor, Dict]) -> Dict:
     """Get the RLE of a mask (H, W) bool or of an RLE."""
-    return mask if isinstance(mask, dict) else _encode(mask.numpy())
+    return mask if isinstance(mask, dict) else encode(mask.numpy())
 
 
 def to_bitmap(mask: Union[Tensor, Dict]) -> np.ndarray:

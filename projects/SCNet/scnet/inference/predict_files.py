@@ -24,6 +24,7 @@ from tqdm import tqdm
 from ..overwrite import refuse_impossible_outputs, refuse_to_replace
 from .coco_dataset import CocoDataset
 from .coco_results import CocoResults
+from .geojson import GeoJson
 from .inputs import Frame, Input, InputImage, InputVideo, find_inputs, refuse_same_pictures
 from .interrupts import Interrupts
 from .outputs import LabelMaps, Pictures, Writer
@@ -55,6 +56,7 @@ def predict_files(
     annotations: Optional[str] = None,
     masks: Optional[str] = None,
     coco: Optional[str] = None,
+    geojson: Optional[str] = None,
     polygons: Optional[float] = None,
     threshold: float = 0.5,
     class_thresholds: Optional[Mapping[str, float]] = None,
@@ -76,8 +78,9 @@ def predict_files(
             by default that of the data set, if there is no other source.
         masks: the folder of the label maps, see :class:`LabelMaps`.
         coco: the json file of a data set, see :class:`CocoDataset`.
+        geojson: the file of :class:`GeoJson`.
         polygons: the tolerance of :class:`CocoDataset`.
-        threshold: what has a higher score is in the pictures, label maps and ``coco``.
+        threshold: what has a higher score is in the pictures, label maps, ``coco`` and ``geojson``.
         class_thresholds: by name, what takes the place of ``threshold`` for some classes.
         json_threshold: what has a higher score is in ``results``. AP needs all detections.
         limit: stop after this many images or frames.
@@ -110,8 +113,10 @@ def predict_files(
         writers.append((CocoResults(results, predictor.names, annotations), json_threshold))
     if coco:
         writers.append((CocoDataset(coco, predictor.names, annotations, polygons), drawn))
+    if geojson:
+        writers.append((GeoJson(geojson, predictor.names), drawn))
     if not writers:
-        raise ValueError("Nothing to write. Give --output, --json, --coco or --masks.")
+        raise ValueError("Nothing to write. Give --output, --json, --coco, --geojson or --masks.")
     outputs = [path for writer, _ in writers for path in writer.paths(inputs)]
     read = [*(x.file_name for x in all_inputs), *([annotations] if annotations else [])]
     refuse_impossible_outputs(outputs, read)

@@ -13,6 +13,7 @@ import torch
 from detectron2.structures import Boxes, Instances
 from pycocotools import mask as mask_util
 
+from ..data.masks import place
 from .mask_formats import RLEMasks
 
 SAME = 0.5  # of the smaller mask, where two tiles overlap, is in both: they are one object
@@ -176,13 +177,3 @@ def union(group: List[Piece], height: int, width: int) -> Dict:
         x1, y1, x2, y2 = piece.tile - (left, top, left, top)
         bitmap[y1:y2, x1:x2] |= piece.bitmap()
     return place(bitmap, int(left), int(top), height, width)
-
-
-def place(bitmap: np.ndarray, left: int, top: int, height: int, width: int) -> Dict:
-    """Make the RLE (H, W) of a bitmap (h, w) uint8 that lies in the image, without a larger one."""
-    columns = np.pad(bitmap.T.astype(np.int8), ((0, 0), (1, 1)))  # each ends outside of the object
-    column, row = np.nonzero(np.diff(columns, axis=1))  # in turn: an object begins, it ends
-    changes = (column.astype(np.int64) + left) * height + row + top
-    runs = np.diff(changes, prepend=0, append=height * width).tolist()
-    rle = mask_util.frPyObjects({"size": [height, width], "counts": runs}, height, width)
-    return {"size": [height, width], "counts": rle["counts"].decode()}
