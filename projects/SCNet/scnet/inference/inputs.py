@@ -1,9 +1,10 @@
-"""What is predicted: image files, folders, patterns, data sets, video files and cameras."""
+"""What is predicted: images, folders, patterns, data sets, videos, cameras and streams."""
 
 import glob
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Union
 
 import cv2
@@ -14,12 +15,14 @@ from ..config import MAX_PIXELS
 from ..data import read_image
 from ..data.stored_pixels import NPY
 from ..image_kind import COLOUR, ImageKind
+from .clock import Clock
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
 COUNTED_SUFFIXES = {".avi", ".m4v", ".mov", ".mp4"}  # these files say how many frames they have
 MAX_MISSING = 0.1  # of the duration of other videos, which is that of the sound, too
 DEFAULT_RATE = 25.0  # frames per second, of cameras that do not tell theirs
+MAX_RATE = 240.0  # frames per second; what says more than that does not know
 
 
 class Frame(NamedTuple):
@@ -29,11 +32,13 @@ class Frame(NamedTuple):
         source: where it is from.
         number: of the frame within its video, from 1.
         pixels: (H, W, C), as :func:`scnet.data.read_image` gives them.
+        time: when the frame is shown, in seconds after the first of its video.
     """
 
     source: Union["InputImage", "InputVideo"]
     number: int
     pixels: np.ndarray
+    time: float = 0.0
 
     def __str__(self) -> str:
         if isinstance(self.source, InputImage):
@@ -104,6 +109,11 @@ class InputVideo:
             raise ValueError(f"Cannot open {self}.")
         return capture
 
+    @property
+    def is_live(self) -> bool:
+        """Whether it has no end but that somebody stops it."""
+        return self.camera is not None
+
     def count(self) -> Optional[int]:
         """The number of frames that the file says it has; None for a camera, or if unknown."""
         if self.camera is not None or not is_utf8(self.file_name):
@@ -121,9 +131,10 @@ class InputVideo:
                 could be read, it should have had more. A camera always should.
         """
         capture = self.open()
-        self.rate = capture.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
+        self.rate = rate_of(capture)
+        said = capture.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
         expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        number, end = 0, 0.0
+        clock, number, end = Clock(self.rate), 0, 0.0
         try:
             while True:
                 there, pixels = capture.read()
@@ -131,7 +142,7 @@ class InputVideo:
                     break
                 number += 1
                 end = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                yield Frame(self, number, pixels)
+                yield Frame(self, number, pixels, clock.time(monotonic() if self.is_live else end))
         finally:
             capture.release()
         if number == 0:
@@ -139,7 +150,7 @@ class InputVideo:
         if self.camera is not None:
             raise ValueError(f"The {self} gives no more frames after {number}.")
         is_estimated = Path(self.file_name).suffix.lower() not in COUNTED_SUFFIXES
-        if is_estimated and end >= (1 - MAX_MISSING) * (expected - 1) / self.rate:
+        if is_estimated and end >= (1 - MAX_MISSING) * (expected - 1) / said:
             expected = number
         if number < expected:
             raise ValueError(
@@ -152,6 +163,12 @@ class InputVideo:
 
 
 Input = Union[InputImage, InputVideo]
+
+
+def rate_of(capture: cv2.VideoCapture) -> float:
+    """The frames per second that a video says it has, or DEFAULT_RATE if that cannot be."""
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    return rate if 0 < rate <= MAX_RATE else DEFAULT_RATE
 
 
 def is_utf8(path: str) -> bool:
