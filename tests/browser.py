@@ -56,9 +56,8 @@ video.ontimeupdate = () => {
 video.onseeked = () => {
   const [width, height] = [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
   canvas.getContext("2d").drawImage(video, 0, 0);
-  const pixel = canvas.getContext("2d").getImageData(width / 2, height / 2, 1, 1).data;
-  const level = (pixel[0] + pixel[1] + pixel[2]) / 3;
-  tell({width, height, level, duration: video.duration});
+  const color = canvas.getContext("2d").getImageData(width / 2, height / 2, 1, 1).data;
+  tell({width, height, pixel: [...color].slice(0, 3), duration: video.duration});
 };
 video.play();
 </script>
@@ -103,8 +102,8 @@ def play(path: Path, folder: Path, until: float) -> Dict[str, Any]:
     """Play an mp4 until a time in seconds, and look at it then.
 
     Returns:
-        its width and height, its duration, and the level of the pixel in its middle; or what the
-        browser's error says.
+        its width, height and duration, and the pixel in its middle (red, green, blue); or the error
+        of the browser.
     """
     page = folder / "play.html"
     page.write_text(PLAY % (base64.b64encode(path.read_bytes()).decode(), until, until))
