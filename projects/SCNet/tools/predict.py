@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-r"""Find objects in images, videos and what a camera sees: pictures, json, masks.
+r"""Find objects in images, videos, streams and what a camera sees: pictures, json, masks.
 
     %(prog)s --config C --input IMAGE_OR_FOLDER ... \
         --output FOLDER --opts MODEL.WEIGHTS path/to/model.pth
@@ -10,7 +10,7 @@ With --weights the config is by default the config.yaml beside them.
 
 An image or video that cannot be read is named at the end, and the exit status is 1. Ctrl-C or
 SIGTERM ends the command: what was predicted until then is written, and the exit status is 130 or
-143 (0 where Ctrl-C ends a camera).
+143 (0 where Ctrl-C ends a camera or a live stream).
 """
 
 import os
@@ -37,7 +37,7 @@ def parse_args() -> Namespace:
     add = parser.add_argument
     add_config(parser, "; default: config.yaml beside the weights")
     add("--weights", metavar="FILE", help="in place of the config's MODEL.WEIGHTS")
-    inputs = f"{INPUTS}; videos; the number of a camera, which Ctrl-C ends"
+    inputs = f"{INPUTS}; videos; the number of a camera or the URL of a stream, which Ctrl-C ends"
     drawn = "drawn, and in label maps and --coco"
     add_drawing_arguments(parser, inputs, output_required=False, drawn=drawn)
     add("--json", metavar="FILE", help="where results in COCO format go")

@@ -1,6 +1,7 @@
 """What is predicted: images, folders, patterns, data sets, videos, cameras and streams."""
 
 import glob
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from ..data import read_image
 from ..data.stored_pixels import NPY
 from ..image_kind import COLOUR, ImageKind
 from .clock import Clock
+from .streams import OPEN_SECONDS, LatestFrames, is_url, name_of_url, open_url, shown_url
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
@@ -23,6 +25,8 @@ COUNTED_SUFFIXES = {".avi", ".m4v", ".mov", ".mp4"}  # these files say how many 
 MAX_MISSING = 0.1  # of the duration of other videos, which is that of the sound, too
 DEFAULT_RATE = 25.0  # frames per second, of cameras that do not tell theirs
 MAX_RATE = 240.0  # frames per second; what says more than that does not know
+
+logger = logging.getLogger(__name__)
 
 
 class Frame(NamedTuple):
@@ -89,12 +93,17 @@ class InputVideo:
         picture: path of its annotated video within the output folder.
         camera: number of the camera; None for a file.
         rate: frames per second, known once frames are read.
+        is_live: it has no end but that somebody stops it.
     """
 
     file_name: str
     picture: str
     camera: Optional[int] = None
     rate: float = DEFAULT_RATE
+
+    @property
+    def is_live(self) -> bool:
+        return self.camera is not None
 
     def open(self) -> cv2.VideoCapture:
         """Open the video or the camera.
@@ -108,11 +117,6 @@ class InputVideo:
         if not capture.isOpened():
             raise ValueError(f"Cannot open {self}.")
         return capture
-
-    @property
-    def is_live(self) -> bool:
-        """Whether it has no end but that somebody stops it."""
-        return self.camera is not None
 
     def count(self) -> Optional[int]:
         """The number of frames that the file says it has; None for a camera, or if unknown."""
@@ -130,7 +134,10 @@ class InputVideo:
             ValueError: see :meth:`open`; or the video has no frames or, after the last one that
                 could be read, it should have had more. A camera always should.
         """
-        capture = self.open()
+        yield from self._read(self.open())
+
+    def _read(self, capture: cv2.VideoCapture) -> Iterator[Frame]:
+        """Read the frames of an open video; see :meth:`frames`."""
         self.rate = rate_of(capture)
         said = capture.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
         expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
@@ -162,6 +169,70 @@ class InputVideo:
         return f"{'video' if self.camera is None else 'camera'} '{self.file_name}'"
 
 
+@dataclass
+class InputStream(InputVideo):
+    """A live stream of the network, or a video in it, which has an end.
+
+    Attributes:
+        file_name: the URL without what may be secret.
+        url: the whole.
+        is_live: it says no number of frames. Known once it is open.
+    """
+
+    url: str = ""
+    is_live: bool = True
+
+    def open(self) -> cv2.VideoCapture:
+        """Open it.
+
+        Raises:
+            ValueError: it does not answer, or with nothing that OpenCV can read.
+        """
+        capture = open_url(self.url)
+        if not capture.isOpened():
+            raise ValueError(
+                f"Cannot open {self}: within {OPEN_SECONDS} seconds there was no answer, or none "
+                "that is a video. Look whether the address, the user and the password are right, "
+                "and whether a player such as VLC shows it."
+            )
+        self.is_live = capture.get(cv2.CAP_PROP_FRAME_COUNT) <= 0
+        return capture
+
+    def count(self) -> None:
+        """Unknown before it is opened."""
+        return None
+
+    def frames(self) -> Iterator[Frame]:
+        """Read the frames: all of a video, the newest one of a live stream.
+
+        At the end of a live stream the log says how many frames were dropped.
+
+        Raises:
+            ValueError: see :meth:`open` and :meth:`InputVideo.frames`; or a live stream broke, and
+                could not be opened again.
+        """
+        capture = self.open()
+        if not self.is_live:
+            yield from self._read(capture)
+            return
+        self.rate = rate_of(capture)
+        clock, number, newest = Clock(self.rate), 0, LatestFrames(capture, self.url)
+        try:
+            for time, pixels in newest:
+                number += 1
+                yield Frame(self, number, pixels, clock.time(time))
+        finally:
+            if newest.dropped or newest.reopened:
+                logger.warning(
+                    f"Of the {self}, {number} frames were used, {newest.dropped} came while others "
+                    f"were predicted and were dropped. It was opened again {newest.reopened} times."
+                )
+        raise ValueError(f"The {self} broke after {number} frames, and could not be opened again.")
+
+    def __str__(self) -> str:
+        return f"stream '{self.file_name}'"
+
+
 Input = Union[InputImage, InputVideo]
 
 
@@ -190,7 +261,7 @@ def find_inputs(
     Args:
         sources: image files; video files; folders, for the images in them and below; patterns
             such as "photos/*.jpg", in which ** stands for folders too; names of registered data
-            sets; numbers of cameras.
+            sets; numbers of cameras; URLs of streams, or of videos in the network.
         max_pixels, kind: see :class:`InputImage`. Folders hold arrays of NumPy (.npy), too, unless
             the kind is colour of 8 bits.
 
@@ -200,7 +271,8 @@ def find_inputs(
     """
     inputs: Dict[str, Input] = {}
     for source in sources:
-        inputs.update({x.file_name: x for x in _find(source, max_pixels, kind)})
+        for x in _find(source, max_pixels, kind):
+            inputs[x.url if isinstance(x, InputStream) else x.file_name] = x
     for x in inputs.values():
         if isinstance(x, InputVideo) and kind != COLOUR:
             raise ValueError(f"The {x} gives colours of 8 bits, but the model takes {kind}.")
@@ -247,7 +319,10 @@ def _find(source: str, max_pixels: int, kind: ImageKind) -> List[Input]:
     path = Path(source)
     suffixes = IMAGE_SUFFIXES if kind == COLOUR else IMAGE_SUFFIXES | {NPY}
     found: List[Input]
-    if path.is_dir():
+    if is_url(source):
+        picture = f"{name_of_url(source).removesuffix('.mp4')}.mp4"
+        found = [InputStream(shown_url(source), picture, url=source)]
+    elif path.is_dir():
         # macOS keeps what other systems have no place for in "._photo.jpg" beside "photo.jpg".
         files = (p for p in path.rglob("*") if not p.name.startswith("._"))
         named = (p for p in sorted(files) if _is_named(p, suffixes))
@@ -272,7 +347,7 @@ def _find(source: str, max_pixels: int, kind: ImageKind) -> List[Input]:
         found = [_file(p, root, max_pixels, kind) for p in sorted(matches) if _is_named(p, known)]
     else:
         raise FileNotFoundError(
-            f"'{source}' is no image, folder or registered data set, no video and no camera."
+            f"'{source}' is no image, folder or registered data set, no video, camera or URL."
         )
     if not found:
         raise FileNotFoundError(f"'{source}' holds no images ({', '.join(sorted(suffixes))}).")

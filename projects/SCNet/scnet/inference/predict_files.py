@@ -38,7 +38,7 @@ class Outcome(NamedTuple):
         failed: a message for each image and video that could not be read or predicted, or only
             in part.
         stopped: the number of the signal that ended it too early; None if none did. Ctrl-C is not
-            too early for a camera, which has no other end.
+            too early for a camera or a live stream, which has no other end.
     """
 
     done: int
@@ -141,14 +141,14 @@ def predict_files(
                 writer.write(frame, above(instances, lowest))
             done += 1
     stopped = interrupts.received
-    if stopped == signal.SIGINT and any(is_camera(x) for x in inputs):
+    if stopped == signal.SIGINT and any(is_live(x) for x in inputs):
         stopped = None
     return Outcome(done, failed, stopped)
 
 
-def is_camera(source: Input) -> bool:
-    """Whether an input is a camera."""
-    return isinstance(source, InputVideo) and source.camera is not None
+def is_live(source: Input) -> bool:
+    """Whether an input is a camera or a live stream."""
+    return isinstance(source, InputVideo) and source.is_live
 
 
 def readable_frames(inputs: Iterable[Input], fail: Callable[[Exception], None]) -> Iterator[Frame]:
