@@ -27,7 +27,7 @@ ROOMS = [
 ]
 OPTIONAL = {
     *("av", "faster_coco_eval", "huggingface_hub", "onnx", "onnxruntime", "safetensors"),
-    *("tifffile", "timm", "wandb"),
+    *("supervision", "tifffile", "timm", "wandb"),
 }
 
 

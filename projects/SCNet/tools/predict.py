@@ -71,6 +71,7 @@ def parse_args() -> Namespace:
     add("--batch-size", type=int, default=1, help="images predicted at a time (%(default)s)")
     add("--tile", type=int, metavar="PIXELS", help="predict in tiles with sides of so many pixels")
     add("--overlap", type=float, metavar="PART", help="of two tiles, as a part of --tile (0.2)")
+    add("--track", action="store_true", help="number the objects of videos and streams")
     add("--strict", action="store_true", help="stop at the first image that cannot be read")
     parser.set_defaults(threshold=None)  # so that it is seen whether it was given
     return parser.parse_args()
@@ -82,12 +83,13 @@ def refuse_unused(args: Namespace) -> None:
     Raises:
         ValueError: there is one.
     """
-    if args.threshold is not None and not (args.output or args.masks or args.coco):
+    used = args.output or args.masks or args.coco or args.track
+    if args.threshold is not None and not used:
         raise ValueError(
-            "--threshold is for --output, --masks and --coco; --json has --json-threshold."
+            "--threshold is for --output, --masks, --coco and --track; --json has --json-threshold."
         )
-    if args.class_threshold and not (args.output or args.masks or args.coco):
-        raise ValueError("--class-threshold is for --output, --masks and --coco.")
+    if args.class_threshold and not used:
+        raise ValueError("--class-threshold is for --output, --masks, --coco and --track.")
     if args.annotations is not None and not (args.json or args.coco):
         raise ValueError("--annotations is for --json and --coco, which are not given.")
     for name, needed in (("json_threshold", "json"), ("polygons", "coco")):
@@ -176,6 +178,7 @@ def make_predictor(args: Namespace, lowest: float):
 def main() -> None:
     args = parse_args()
     from scnet.inference.predict_files import predict_files
+    from scnet.inference.tracking import LOWEST_SCORE
 
     threshold = 0.5 if args.threshold is None else args.threshold
     json_threshold = args.json_threshold or 0.0
@@ -184,6 +187,7 @@ def main() -> None:
         class_thresholds = read_class_thresholds(args.class_threshold)
         lowest = min([threshold, *class_thresholds.values()])
         lowest = min(lowest, json_threshold) if args.json else lowest
+        lowest = min(lowest, LOWEST_SCORE) if args.track else lowest
         predictor = make_predictor(args, lowest)
         if hasattr(predictor.backend, "device"):
             print_line(f"Device: {predictor.backend.device}")
@@ -199,6 +203,7 @@ def main() -> None:
             threshold=threshold,
             class_thresholds=class_thresholds,
             json_threshold=json_threshold,
+            track=args.track,
             limit=args.limit,
             overwrite=args.overwrite,
             strict=args.strict,

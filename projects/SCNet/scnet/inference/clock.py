@@ -1,6 +1,6 @@
 """The time of each frame of a video."""
 
-MAX_PAUSE = 10.0  # seconds; a longer one is a mistake of the video, or a stream that was away
+MAX_PAUSE = 10.0  # seconds; a longer one is a mistake of the file
 
 
 class Clock:
@@ -11,13 +11,14 @@ class Clock:
     after the one before as the rate says.
     """
 
-    def __init__(self, rate: float):
+    def __init__(self, rate: float, max_pause: float = MAX_PAUSE):
         """Begin.
 
         Args:
             rate: frames per second.
+            max_pause: in place of MAX_PAUSE.
         """
-        self.period = 1 / rate
+        self.period, self.max_pause = 1 / rate, max_pause
         self.origin = 0.0
         self.now = -self.period
 
@@ -28,7 +29,7 @@ class Clock:
             given: what the video says, in seconds after any moment.
         """
         step = given - self.origin - self.now
-        is_first, pause = self.now < 0, max(MAX_PAUSE, 2 * self.period)
+        is_first, pause = self.now < 0, max(self.max_pause, 2 * self.period)
         next_one = self.now + (step if 0 < step <= pause and not is_first else self.period)
         if is_first or abs(step) > pause:
             self.origin = given - next_one

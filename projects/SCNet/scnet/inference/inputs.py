@@ -4,6 +4,7 @@ import glob
 import logging
 import os
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 from time import monotonic
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Union
@@ -16,7 +17,7 @@ from ..config import MAX_PIXELS
 from ..data import read_image
 from ..data.stored_pixels import NPY
 from ..image_kind import COLOUR, ImageKind
-from .clock import Clock
+from .clock import MAX_PAUSE, Clock
 from .streams import OPEN_SECONDS, LatestFrames, is_url, name_of_url, open_url, shown_url
 
 IMAGE_SUFFIXES = {".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
@@ -141,7 +142,8 @@ class InputVideo:
         self.rate = rate_of(capture)
         said = capture.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
         expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        clock, number, end = Clock(self.rate), 0, 0.0
+        clock = Clock(self.rate, inf if self.is_live else MAX_PAUSE)
+        number, end = 0, 0.0
         try:
             while True:
                 there, pixels = capture.read()
@@ -216,7 +218,7 @@ class InputStream(InputVideo):
             yield from self._read(capture)
             return
         self.rate = rate_of(capture)
-        clock, number, newest = Clock(self.rate), 0, LatestFrames(capture, self.url)
+        clock, number, newest = Clock(self.rate, inf), 0, LatestFrames(capture, self.url)
         try:
             for time, pixels in newest:
                 number += 1
