@@ -95,6 +95,20 @@ def test_an_object_that_was_away_for_more_than_a_second_is_another():
 
 
 @needs_trackers
+def test_the_times_of_the_frames_count_and_not_their_number():
+    """As in a video whose rate varies: forty frames that last 0.4 seconds."""
+    tracker, x = Tracker(0.5, RATE), (10, 10, 0, 0.9)
+    frames = [(0, [x]), (0.04, [x]), *((0.05 + k / 100, []) for k in range(40)), (0.5, [x])]
+    assert [tracker.update(found(*y), t).track_ids.tolist() for t, y in frames][-1] == [1]
+
+
+@needs_trackers
+def test_an_object_has_a_number_when_it_is_seen_twice_in_a_row():
+    x = (10, 10, 0, 0.9)
+    assert numbers_of([[x], [], [x], [x]]) == [[0], [], [0], [1]]
+
+
+@needs_trackers
 def test_scores_between_the_thresholds_continue_a_track_and_begin_none():
     high, low, lowest = ((10, 10, 1, score) for score in (0.7, 0.2, 0.05))
     assert numbers_of([[low]] * 3) == [[0]] * 3
