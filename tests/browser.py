@@ -1,5 +1,6 @@
-"""Looking at pages in a real browser, Chromium, without a window and without a network."""
+"""Looking at pages and videos in a real browser, Chromium, without a window or a network."""
 
+import base64
 import html
 import json
 import re
@@ -40,6 +41,27 @@ onload = () => {
 };
 </script>
 """
+PLAY = """<!DOCTYPE html>
+<body><video muted src="data:video/mp4;base64,%s"></video>
+<script>
+const video = document.querySelector("video"), canvas = document.createElement("canvas");
+const tell = found => { document.body.textContent = JSON.stringify(found); };
+video.onerror = () => tell({error: video.error.message});
+video.ontimeupdate = () => {
+  if (video.currentTime < %s) return;
+  video.ontimeupdate = null;
+  video.pause();
+  video.currentTime = %s;
+};
+video.onseeked = () => {
+  const [width, height] = [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  const color = canvas.getContext("2d").getImageData(width / 2, height / 2, 1, 1).data;
+  tell({width, height, pixel: [...color].slice(0, 3), duration: video.duration});
+};
+video.play();
+</script>
+"""
 
 
 @dataclass
@@ -69,17 +91,34 @@ def look_at(path: Path, folder: Path, width: int = 1200, dark: bool = False) -> 
         width: of the page in pixels.
         dark: the user likes dark pages.
     """
-    if CHROMIUM is None:
-        pytest.skip("needs Chromium (Debian: apt-get install chromium)")
     outside = folder / "look.html"
     outside.write_text(LOOK % (path.resolve().as_uri(), width))
+    size = f"--window-size={width + 50},1000"
+    colors = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+    return Page(_told_by(outside, folder, size, colors))
+
+
+def play(path: Path, folder: Path, until: float) -> Dict[str, Any]:
+    """Play an mp4 until a time in seconds, and look at it then.
+
+    Returns:
+        its width, height and duration, and the pixel in its middle (red, green, blue); or the error
+        of the browser.
+    """
+    page = folder / "play.html"
+    page.write_text(PLAY % (base64.b64encode(path.read_bytes()).decode(), until, until))
+    return _told_by(page, folder, "--virtual-time-budget=20000")
+
+
+def _told_by(page: Path, folder: Path, *options: str) -> Dict[str, Any]:
+    """Open a page in the browser, and read the json that its script leaves as its only text."""
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium (Debian: apt-get install chromium)")
     output = subprocess.run(
         [
             *(CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--dump-dom"),
             *("--allow-file-access-from-files", f"--user-data-dir={folder / 'browser'}"),
-            *("--host-resolver-rules=MAP * ~NOTFOUND", f"--window-size={width + 50},1000"),
-            f"--blink-settings=preferredColorScheme={0 if dark else 1}",
-            outside.as_uri(),
+            *("--host-resolver-rules=MAP * ~NOTFOUND", *options, page.as_uri()),
         ],
         capture_output=True,
         check=True,
@@ -87,4 +126,4 @@ def look_at(path: Path, folder: Path, width: int = 1200, dark: bool = False) -> 
     ).stdout
     body = re.search(r"<body>(.*)</body>", output, re.DOTALL)
     assert body and body[1].startswith("{"), output[-2000:]
-    return Page(json.loads(html.unescape(body[1])))
+    return json.loads(html.unescape(body[1]))

@@ -26,8 +26,8 @@ ROOMS = [
     GROUND,
 ]
 OPTIONAL = {
-    *("faster_coco_eval", "huggingface_hub", "mlflow", "onnx", "onnxruntime"),
-    *("safetensors", "tifffile", "timm", "wandb"),
+    *("av", "faster_coco_eval", "huggingface_hub", "mlflow", "onnx", "onnxruntime"),
+    *("safetensors", "supervision", "tifffile", "timm", "wandb"),
 }
 
 

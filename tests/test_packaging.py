@@ -119,6 +119,7 @@ def test_the_documented_installation_leaves_the_opencv_that_is_there(wheel, tmp_
     report = tmp_path / "report.json"
     options = ["--quiet", "--dry-run", "--no-index", "--report", report]
     packages = {"tiff": "tifffile", "backbones": "timm", "hub": "huggingface_hub"}
+    packages.update(track="trackers", video="av", demo="gradio")
     absent = {"wandb", "mlflow"} | {
         extra for extra, name in packages.items() if find_spec(name) is None
     }

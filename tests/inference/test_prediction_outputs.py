@@ -34,7 +34,8 @@ def make_found(scores, classes, size=SIZE):
 
 
 def frame_of(source, number=1, size=SIZE):
-    return Frame(source, number, np.full((*size, 3), 128, np.uint8))
+    time = (number - 1) / getattr(source, "rate", 1)
+    return Frame(source, number, np.full((*size, 3), 128, np.uint8), time)
 
 
 def image(name):

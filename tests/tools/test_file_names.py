@@ -11,7 +11,7 @@ import pytest
 
 from scnet.inference.comparison import compare_models
 from scnet.inference.inputs import InputVideo
-from scnet.inference.outputs import Video
+from scnet.inference.video_files import open_video
 from scnet.whole_files import write_png
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="others have only text as names")
@@ -65,4 +65,4 @@ def test_videos_are_named(check_refused, images, video, monkeypatch, tmp_path):
     check_refused("name is not in UTF-8. Rename it", "--input", path)
     assert InputVideo(path, "x.mp4").count() is None
     with pytest.raises(OSError, match="name is not in UTF-8"):
-        Video(path, 5, (8, 8))
+        open_video(path, 5, (8, 8))

@@ -377,4 +377,6 @@ def test_a_camera_that_is_stopped(predict, video, monkeypatch, tmp_path):
     output = predict("--input", "0", output=places)
     assert "2 images in" in output
     assert {x["frame"] for x in json.loads((tmp_path / "x.json").read_text())} == {1, 2}
-    assert opened(str(tmp_path / "out/camera0.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 2
+    written = opened(str(tmp_path / "out/camera0.mp4"))
+    # More where a frame is shown until the next one comes.
+    assert written.get(cv2.CAP_PROP_FRAME_COUNT) >= 2

@@ -47,7 +47,7 @@ def draw_detections(pixels: np.ndarray, instances: Instances, names: List[str]) 
 
     Args:
         instances: on the CPU, with ``pred_boxes``, ``pred_classes``, ``scores`` and perhaps
-            ``pred_masks``, (R, H, W) bool or RLE.
+            ``pred_masks``, (R, H, W) bool or RLE, and ``track_ids``, which are in the labels.
         names: of the classes.
     """
     masks = None
@@ -58,7 +58,11 @@ def draw_detections(pixels: np.ndarray, instances: Instances, names: List[str]) 
         instances.scores,
         drawable_names(names),
     )
-    labels = [f"{shown[c]} {score:.0%}" for c, score in zip(classes, scores.tolist())]
+    ids = instances.track_ids.tolist() if instances.has("track_ids") else [0] * len(classes)
+    labels = [
+        f"{shown[c]}{f' #{k}' if k else ''} {score:.0%}"
+        for c, k, score in zip(classes, ids, scores.tolist())
+    ]
     return draw_objects(pixels, instances.pred_boxes, masks, classes, labels)
 
 

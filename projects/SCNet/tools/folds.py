@@ -9,8 +9,7 @@ from detectron2.config import CfgNode
 from tabulate import tabulate
 from torch.distributed import is_torchelastic_launched
 
-from scnet.config import read_cfg
-from scnet.data.own_data import data_opts, register_datasets
+from scnet.data.own_data import data_opts, read_cfg_of, register_datasets
 from scnet.data.validation_split import PARTS, split_into_folds
 from scnet.engine.evaluation.results import METRICS
 from scnet.engine.measured import is_finished
@@ -40,7 +39,7 @@ def cross_validate(args: Namespace) -> None:
         OSError: a file cannot be read or written; or a training has failed.
     """
     refuse_others(args)
-    cfg = read_cfg(args.config_file, [*data_opts(args), *args.opts])
+    cfg = read_cfg_of(args)
     output = Path(cfg.OUTPUT_DIR)
     folders = [output / f"fold{k}" for k in range(1, args.folds + 1)]
     make_folder(str(output))

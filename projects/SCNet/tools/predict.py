@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-r"""Find objects in images, videos and what a camera sees: pictures, json, masks.
+r"""Find objects in images, videos, streams and what a camera sees: pictures, json, masks.
 
     %(prog)s --config C --input IMAGE_OR_FOLDER ... \
         --output FOLDER --opts MODEL.WEIGHTS path/to/model.pth
@@ -11,7 +11,7 @@ shared on Hugging Face: --weights hf://OWNER/NAME.
 
 An image or video that cannot be read is named at the end, and the exit status is 1. Ctrl-C or
 SIGTERM ends the command: what was predicted until then is written, and the exit status is 130 or
-143 (0 where Ctrl-C ends a camera).
+143 (0 where Ctrl-C ends a camera or a live stream).
 """
 
 import os
@@ -38,7 +38,7 @@ def parse_args() -> Namespace:
     add = parser.add_argument
     add_config(parser, "; default: config.yaml beside the weights")
     add("--weights", metavar="FILE", help="in place of the config's MODEL.WEIGHTS")
-    inputs = f"{INPUTS}; videos; the number of a camera, which Ctrl-C ends"
+    inputs = f"{INPUTS}; videos; the number of a camera or the URL of a stream, which Ctrl-C ends"
     drawn = "drawn, and in label maps, --coco and --geojson"
     add_drawing_arguments(parser, inputs, output_required=False, drawn=drawn)
     add("--json", metavar="FILE", help="where results in COCO format go")
@@ -77,6 +77,7 @@ def parse_args() -> Namespace:
     add("--batch-size", type=int, default=1, help="images predicted at a time (%(default)s)")
     add("--tile", type=int, metavar="PIXELS", help="predict in tiles with sides of so many pixels")
     add("--overlap", type=float, metavar="PART", help="of two tiles, as a part of --tile (0.2)")
+    add("--track", action="store_true", help="number the objects of videos and streams")
     add("--strict", action="store_true", help="stop at the first image that cannot be read")
     parser.set_defaults(threshold=None)  # so that it is seen whether it was given
     return parser.parse_args()
@@ -88,8 +89,8 @@ def refuse_unused(args: Namespace) -> None:
     Raises:
         ValueError: there is one.
     """
-    if not (args.output or args.masks or args.coco or args.geojson):
-        kinds = "--output, --masks, --coco and --geojson"
+    if not (args.output or args.masks or args.coco or args.geojson or args.track):
+        kinds = "--output, --masks, --coco, --geojson and --track"
         if args.threshold is not None:
             raise ValueError(f"--threshold is for {kinds}; --json has --json-threshold.")
         if args.class_threshold:
@@ -182,6 +183,7 @@ def make_predictor(args: Namespace, lowest: float):
 def main() -> None:
     args = parse_args()
     from scnet.inference.predict_files import predict_files
+    from scnet.inference.tracking import LOWEST_SCORE
 
     threshold = 0.5 if args.threshold is None else args.threshold
     json_threshold = args.json_threshold or 0.0
@@ -190,6 +192,7 @@ def main() -> None:
         class_thresholds = read_class_thresholds(args.class_threshold)
         lowest = min([threshold, *class_thresholds.values()])
         lowest = min(lowest, json_threshold) if args.json else lowest
+        lowest = min(lowest, LOWEST_SCORE) if args.track else lowest
         predictor = make_predictor(args, lowest)
         if hasattr(predictor.backend, "device"):
             print_line(f"Device: {predictor.backend.device}")
@@ -206,6 +209,7 @@ def main() -> None:
             threshold=threshold,
             class_thresholds=class_thresholds,
             json_threshold=json_threshold,
+            track=args.track,
             limit=args.limit,
             overwrite=args.overwrite,
             strict=args.strict,

@@ -22,8 +22,8 @@ class CocoResults(Writer):
 
     :func:`scnet.inference.load_results` reads it for pycocotools. Each object has ``image_id``,
     ``category_id``, ``bbox`` (x, y, width, height), ``score``, ``segmentation`` (RLE) if the model
-    predicts masks, and beside that ``file_name``, ``category_name`` and, in a video, ``frame``. The
-    objects of an image come by falling score.
+    predicts masks, and beside that ``file_name``, ``category_name`` and, in a video, ``frame`` and
+    perhaps ``track_id``. The objects of an image come by falling score.
 
     They are written as they come, beside the file, which has its name when all are there. If an
     error ends it before, they stay there, and the log says so.
@@ -81,6 +81,8 @@ class CocoResults(Writer):
             x["file_name"] = frame.source.file_name
             if isinstance(frame.source, InputVideo):
                 x["frame"] = frame.number
+            if instances.has("track_ids") and instances.track_ids[k]:
+                x["track_id"] = int(instances.track_ids[k])
             results.append(x)
         self._append(results)
 

@@ -1,9 +1,12 @@
-"""What is predicted: image files, folders, patterns, data sets, video files and cameras."""
+"""What is predicted: images, folders, patterns, data sets, videos, cameras and streams."""
 
 import glob
+import logging
 import os
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
+from time import monotonic
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Union
 
 import cv2
@@ -15,11 +18,16 @@ from ..data import read_image
 from ..data.image import IMAGE_SUFFIXES
 from ..data.stored_pixels import NPY
 from ..image_kind import COLOUR, ImageKind
+from .clock import MAX_PAUSE, Clock
+from .streams import OPEN_SECONDS, LatestFrames, is_url, name_of_url, open_url, shown_url
 
 VIDEO_SUFFIXES = {".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"}
 COUNTED_SUFFIXES = {".avi", ".m4v", ".mov", ".mp4"}  # these files say how many frames they have
 MAX_MISSING = 0.1  # of the duration of other videos, which is that of the sound, too
 DEFAULT_RATE = 25.0  # frames per second, of cameras that do not tell theirs
+MAX_RATE = 240.0  # frames per second; what says more than that does not know
+
+logger = logging.getLogger(__name__)
 
 
 class Frame(NamedTuple):
@@ -29,11 +37,13 @@ class Frame(NamedTuple):
         source: where it is from.
         number: of the frame within its video, from 1.
         pixels: (H, W, C), as :func:`scnet.data.read_image` gives them.
+        time: when the frame is shown, in seconds after the first of its video.
     """
 
     source: Union["InputImage", "InputVideo"]
     number: int
     pixels: np.ndarray
+    time: float = 0.0
 
     def __str__(self) -> str:
         if isinstance(self.source, InputImage):
@@ -84,12 +94,17 @@ class InputVideo:
         picture: path of its annotated video within the output folder.
         camera: number of the camera; None for a file.
         rate: frames per second, known once frames are read.
+        is_live: it has no end but that somebody stops it.
     """
 
     file_name: str
     picture: str
     camera: Optional[int] = None
     rate: float = DEFAULT_RATE
+
+    @property
+    def is_live(self) -> bool:
+        return self.camera is not None
 
     def open(self) -> cv2.VideoCapture:
         """Open the video or the camera.
@@ -120,9 +135,14 @@ class InputVideo:
             ValueError: see :meth:`open`; or the video has no frames or, after the last one that
                 could be read, it should have had more. A camera always should.
         """
-        capture = self.open()
-        self.rate = capture.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
+        yield from self._read(self.open())
+
+    def _read(self, capture: cv2.VideoCapture) -> Iterator[Frame]:
+        """Read the frames of an open video; see :meth:`frames`."""
+        self.rate = rate_of(capture)
+        said = capture.get(cv2.CAP_PROP_FPS) or DEFAULT_RATE
         expected = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        clock = Clock(self.rate, inf if self.is_live else MAX_PAUSE)
         number, end = 0, 0.0
         try:
             while True:
@@ -131,7 +151,7 @@ class InputVideo:
                     break
                 number += 1
                 end = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                yield Frame(self, number, pixels)
+                yield Frame(self, number, pixels, clock.time(monotonic() if self.is_live else end))
         finally:
             capture.release()
         if number == 0:
@@ -139,7 +159,7 @@ class InputVideo:
         if self.camera is not None:
             raise ValueError(f"The {self} gives no more frames after {number}.")
         is_estimated = Path(self.file_name).suffix.lower() not in COUNTED_SUFFIXES
-        if is_estimated and end >= (1 - MAX_MISSING) * (expected - 1) / self.rate:
+        if is_estimated and end >= (1 - MAX_MISSING) * (expected - 1) / said:
             expected = number
         if number < expected:
             raise ValueError(
@@ -151,7 +171,77 @@ class InputVideo:
         return f"{'video' if self.camera is None else 'camera'} '{self.file_name}'"
 
 
+@dataclass
+class InputStream(InputVideo):
+    """A live stream of the network, or a video in it, which has an end.
+
+    Attributes:
+        file_name: the URL without what may be secret.
+        url: the whole.
+        is_live: it says no number of frames. Known once it is open.
+    """
+
+    url: str = ""
+    is_live: bool = True
+
+    def open(self) -> cv2.VideoCapture:
+        """Open it.
+
+        Raises:
+            ValueError: it does not answer, or with nothing that OpenCV can read.
+        """
+        capture = open_url(self.url)
+        if not capture.isOpened():
+            raise ValueError(
+                f"Cannot open {self}: within {OPEN_SECONDS} seconds there was no answer, or none "
+                "that is a video. Look whether the address, the user and the password are right, "
+                "and whether a player such as VLC shows it."
+            )
+        self.is_live = capture.get(cv2.CAP_PROP_FRAME_COUNT) <= 0
+        return capture
+
+    def count(self) -> None:
+        """Unknown before it is opened."""
+        return None
+
+    def frames(self) -> Iterator[Frame]:
+        """Read the frames: all of a video, the newest one of a live stream.
+
+        At the end of a live stream the log says how many frames were dropped.
+
+        Raises:
+            ValueError: see :meth:`open` and :meth:`InputVideo.frames`; or a live stream broke, and
+                could not be opened again.
+        """
+        capture = self.open()
+        if not self.is_live:
+            yield from self._read(capture)
+            return
+        self.rate = rate_of(capture)
+        clock, number, newest = Clock(self.rate, inf), 0, LatestFrames(capture, self.url)
+        try:
+            for time, pixels in newest:
+                number += 1
+                yield Frame(self, number, pixels, clock.time(time))
+        finally:
+            if newest.dropped or newest.reopened:
+                logger.warning(
+                    f"Of the {self}, {number} frames were used, {newest.dropped} came while others "
+                    f"were predicted and were dropped. It was opened again {newest.reopened} times."
+                )
+        raise ValueError(f"The {self} broke after {number} frames, and could not be opened again.")
+
+    def __str__(self) -> str:
+        return f"stream '{self.file_name}'"
+
+
 Input = Union[InputImage, InputVideo]
+
+
+def rate_of(capture: cv2.VideoCapture) -> float:
+    """The frames per second that a video says it has, or DEFAULT_RATE if that cannot be."""
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    return rate if 0 < rate <= MAX_RATE else DEFAULT_RATE
 
 
 def is_utf8(path: str) -> bool:
@@ -173,7 +263,7 @@ def find_inputs(
     Args:
         sources: image files; video files; folders, for the images in them and below; patterns
             such as "photos/*.jpg", in which ** stands for folders too; names of registered data
-            sets; numbers of cameras.
+            sets; numbers of cameras; URLs of streams, or of videos in the network.
         max_pixels, kind: see :class:`InputImage`. Folders hold arrays of NumPy (.npy), too, unless
             the kind is colour of 8 bits.
 
@@ -183,7 +273,8 @@ def find_inputs(
     """
     inputs: Dict[str, Input] = {}
     for source in sources:
-        inputs.update({x.file_name: x for x in _find(source, max_pixels, kind)})
+        for x in _find(source, max_pixels, kind):
+            inputs[x.url if isinstance(x, InputStream) else x.file_name] = x
     for x in inputs.values():
         if isinstance(x, InputVideo) and kind != COLOUR:
             raise ValueError(f"The {x} gives colours of 8 bits, but the model takes {kind}.")
@@ -230,7 +321,10 @@ def _find(source: str, max_pixels: int, kind: ImageKind) -> List[Input]:
     path = Path(source)
     suffixes = IMAGE_SUFFIXES if kind == COLOUR else IMAGE_SUFFIXES | {NPY}
     found: List[Input]
-    if path.is_dir():
+    if is_url(source):
+        picture = f"{name_of_url(source).removesuffix('.mp4')}.mp4"
+        found = [InputStream(shown_url(source), picture, url=source)]
+    elif path.is_dir():
         # macOS keeps what other systems have no place for in "._photo.jpg" beside "photo.jpg".
         files = (p for p in path.rglob("*") if not p.name.startswith("._"))
         named = (p for p in sorted(files) if _is_named(p, suffixes))
@@ -255,7 +349,7 @@ def _find(source: str, max_pixels: int, kind: ImageKind) -> List[Input]:
         found = [_file(p, root, max_pixels, kind) for p in sorted(matches) if _is_named(p, known)]
     else:
         raise FileNotFoundError(
-            f"'{source}' is no image, folder or registered data set, no video and no camera."
+            f"'{source}' is no image, folder or registered data set, no video, camera or URL."
         )
     if not found:
         raise FileNotFoundError(f"'{source}' holds no images ({', '.join(sorted(suffixes))}).")

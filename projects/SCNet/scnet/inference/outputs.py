@@ -5,14 +5,14 @@ from abc import abstractmethod
 from contextlib import AbstractContextManager
 from typing import List, Optional, Sequence
 
-import cv2
 import numpy as np
 from detectron2.structures import Instances
 
 from ..visualization import draw_detections, write_rgb
-from ..whole_files import naming, place_beside, write_png
-from .inputs import Frame, Input, InputImage, InputVideo, is_utf8
+from ..whole_files import write_png
+from .inputs import Frame, Input, InputImage, InputVideo
 from .mask_formats import to_bitmap
+from .video_files import Video, open_video
 
 
 class Writer(AbstractContextManager):
@@ -77,9 +77,9 @@ class Pictures(Writer):
             return
         if self.video is None or source is not self.source:
             self.close()
-            self.video = Video(path, source.rate, drawn.shape[:2])
+            self.video = open_video(path, source.rate, drawn.shape[:2])
             self.source = source
-        self.video.write(drawn)
+        self.video.write(drawn, frame.time)
 
     def close(self) -> None:
         """Finish the video that was begun.
@@ -90,57 +90,6 @@ class Pictures(Writer):
         video, self.video, self.source = self.video, None, None
         if video is not None:
             video.close()
-
-
-class Video:
-    """Writes an MPEG-4 video, which has its name when it is closed."""
-
-    def __init__(self, path: str, rate: float, size: Sequence[int]):
-        """Begin the video; its folder is made.
-
-        Args:
-            path: of the file.
-            rate: frames per second.
-            size: height and width.
-
-        Raises:
-            OSError: it cannot be written.
-        """
-        self.path, self.count = path, 0
-        if not is_utf8(path):
-            raise OSError(f"Could not write '{path}': its name is not in UTF-8.")
-        with naming(path):
-            self.beside = place_beside(path)
-        codec = cv2.VideoWriter.fourcc(*"mp4v")
-        self.writer = cv2.VideoWriter(self.beside, codec, rate, (size[1], size[0]))
-        if not self.writer.isOpened():
-            raise OSError(f"Could not write '{path}'.")
-
-    def write(self, picture: np.ndarray) -> None:
-        """Add a frame (H, W, 3) uint8, RGB."""
-        self.writer.write(np.ascontiguousarray(picture[:, :, ::-1]))
-        self.count += 1
-
-    def close(self) -> None:
-        """Finish the video.
-
-        Raises:
-            OSError: not all frames are in it. OpenCV does not say so itself.
-        """
-        self.writer.release()
-        written = cv2.VideoCapture(self.beside)
-        count = int(written.get(cv2.CAP_PROP_FRAME_COUNT))
-        written.release()
-        with naming(self.path):
-            if count > 0:
-                os.replace(self.beside, self.path)
-            else:
-                os.unlink(self.beside)
-        if count < self.count:
-            raise OSError(
-                f"Could not write '{self.path}': {max(count, 0)} of {self.count} frames are in it. "
-                "Is the disk full?"
-            )
 
 
 class LabelMaps(Writer):

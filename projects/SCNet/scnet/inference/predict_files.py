@@ -29,6 +29,7 @@ from .inputs import Frame, Input, InputImage, InputVideo, find_inputs, refuse_sa
 from .interrupts import Interrupts
 from .outputs import LabelMaps, Pictures, Writer
 from .predictor import Predictor, above, batches
+from .tracking import number_objects, require_trackers
 
 
 class Outcome(NamedTuple):
@@ -39,7 +40,7 @@ class Outcome(NamedTuple):
         failed: a message for each image and video that could not be read or predicted, or only
             in part.
         stopped: the number of the signal that ended it too early; None if none did. Ctrl-C is not
-            too early for a camera, which has no other end.
+            too early for a camera or a live stream, which has no other end.
     """
 
     done: int
@@ -61,6 +62,7 @@ def predict_files(
     threshold: float = 0.5,
     class_thresholds: Optional[Mapping[str, float]] = None,
     json_threshold: float = 0.0,
+    track: bool = False,
     limit: Optional[int] = None,
     overwrite: bool = False,
     strict: bool = False,
@@ -83,6 +85,8 @@ def predict_files(
         threshold: what has a higher score is in the pictures, label maps, ``coco`` and ``geojson``.
         class_thresholds: by name, what takes the place of ``threshold`` for some classes.
         json_threshold: what has a higher score is in ``results``. AP needs all detections.
+        track: number the objects of videos, see :class:`Tracker`. What is above ``threshold``
+            begins a track; the predictor should give all above tracking.LOWEST_SCORE.
         limit: stop after this many images or frames.
         overwrite: replace files that exist.
         strict: an image or video that cannot be read or predicted is an error, which ends it.
@@ -90,7 +94,8 @@ def predict_files(
     Raises:
         FileExistsError: a file exists, and ``overwrite`` is False.
         OSError: see :func:`refuse_impossible_outputs`; or a file cannot be written.
-        ValueError: there is nothing to write; ``limit`` is less than 1; the model does not know a
+        ValueError: there is nothing to write; ``limit`` is less than 1; ``track`` is asked for
+            with images, or without the package that it needs; the model does not know a
             class of ``class_thresholds``; or see
             :func:`find_inputs`, :func:`refuse_same_pictures`, :func:`refuse_impossible_outputs`
             and :class:`CocoResults`; with ``strict`` see :meth:`Predictor.stream`.
@@ -100,6 +105,9 @@ def predict_files(
     drawn = predictor.class_wise(threshold, class_thresholds)
     all_inputs = find_inputs(sources, predictor.backend.max_pixels, predictor.kind)
     inputs = all_inputs[:limit]
+    if track:
+        refuse_to_track_images(inputs)
+        require_trackers()
     writers: List[Tuple[Writer, Union[float, Tensor]]] = []  # and the lowest score for each
     if pictures:
         writers.append((Pictures(pictures, predictor.names), drawn))
@@ -140,20 +148,33 @@ def predict_files(
     with Interrupts() as interrupts, ExitStack() as stack:
         for writer, _ in writers:
             stack.enter_context(writer)
-        found = interrupts.until_interrupted(predict_frames(predictor, frames, fail))
+        predicted = predict_frames(predictor, frames, fail)
+        predicted = number_objects(predicted, drawn) if track else predicted
+        found = interrupts.until_interrupted(predicted)
         for frame, instances in tqdm(found, "Predicting", total, unit="image"):
             for writer, lowest in writers:
                 writer.write(frame, above(instances, lowest))
             done += 1
     stopped = interrupts.received
-    if stopped == signal.SIGINT and any(is_camera(x) for x in inputs):
+    if stopped == signal.SIGINT and any(is_live(x) for x in inputs):
         stopped = None
     return Outcome(done, failed, stopped)
 
 
-def is_camera(source: Input) -> bool:
-    """Whether an input is a camera."""
-    return isinstance(source, InputVideo) and source.camera is not None
+def refuse_to_track_images(inputs: Iterable[Input]) -> None:
+    """Make sure that all inputs are videos.
+
+    Raises:
+        ValueError: one is not.
+    """
+    for x in inputs:
+        if not isinstance(x, InputVideo):
+            raise ValueError(f"--track is for videos and streams, but '{x.file_name}' is an image.")
+
+
+def is_live(source: Input) -> bool:
+    """Whether an input is a camera or a live stream."""
+    return isinstance(source, InputVideo) and source.is_live
 
 
 def readable_frames(inputs: Iterable[Input], fail: Callable[[Exception], None]) -> Iterator[Frame]:
