@@ -26,8 +26,8 @@ ROOMS = [
     GROUND,
 ]
 OPTIONAL = {
-    *("faster_coco_eval", "huggingface_hub", "onnx", "onnxruntime", "safetensors", "tifffile"),
-    *("timm", "wandb"),
+    *("faster_coco_eval", "gradio", "huggingface_hub", "onnx", "onnxruntime", "safetensors"),
+    *("tifffile", "timm", "wandb"),
 }
 
 

@@ -118,7 +118,7 @@ def test_the_documented_installation_leaves_the_opencv_that_is_there(wheel, tmp_
 
     report = tmp_path / "report.json"
     options = ["--quiet", "--dry-run", "--no-index", "--report", report]
-    packages = {"tiff": "tifffile", "backbones": "timm"}
+    packages = {"backbones": "timm", "demo": "gradio", "tiff": "tifffile"}
     absent = {"wandb"} | {extra for extra, name in packages.items() if find_spec(name) is None}
     for extra in sorted(extras - absent):  # what `make env` has; "" is none
         call(
