@@ -50,7 +50,7 @@ def test_files_that_are_no_results(tmp_path, text, message):
 
 def test_masks_that_are_compared_with_boxes(images, tmp_path):
     content, detections = make_set([[(0, TRUE, 0.9)]])
-    del content["annotations"][0]["segmentation"]
+    content["annotations"][0]["segmentation"] = []
     write_set(tmp_path, content, detections)
     shutil.copy(images / "0.png", tmp_path)
     with pytest.raises(ValueError, match="has masks, but 1 objects of .* have none"):
