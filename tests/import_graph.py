@@ -26,7 +26,7 @@ ROOMS = [
     GROUND,
 ]
 OPTIONAL = {
-    *("av", "faster_coco_eval", "huggingface_hub", "mlflow", "onnx", "onnxruntime"),
+    *("av", "faster_coco_eval", "gradio", "huggingface_hub", "mlflow", "onnx", "onnxruntime"),
     *("safetensors", "supervision", "tifffile", "timm", "wandb"),
 }
 

@@ -66,7 +66,8 @@ SCHEDULE = ["SOLVER.MAX_ITER", 4, "SOLVER.STEPS", "()", "SOLVER.CHECKPOINT_PERIO
 def trained(environment, tmp_path_factory, run):
     """Two processes, four iterations; evaluated by both."""
     output = tmp_path_factory.mktemp("distributed") / "output"
-    result = run("train_net.py", *command(output, *SCHEDULE, flags=TWO), env=environment)
+    opts = [*SCHEDULE, "TEST.REPORT", True, "TEST.LOSS", True]
+    result = run("train_net.py", *command(output, *opts, flags=TWO), env=environment)
     return output, result.stdout
 
 
@@ -82,6 +83,18 @@ def test_training_runs_in_two_processes_without_gpus(trained):
     output, log = trained
     assert "Rank of current process: 0. World size: 2" in log
     assert (output / "model_final.pth").exists() and (output / "log.txt.rank1").exists()
+
+
+def test_one_of_two_processes_writes_the_report(trained):
+    """Of the detections of both; whole, and nothing beside it."""
+    output, log = trained
+    written = [line for line in log.splitlines() if "Report: " in line]
+    assert len(written) == 1 and str(output / "report.html") in written[0], log[-3000:]
+    assert [path.name for path in output.iterdir() if "report" in path.name] == ["report.html"]
+    page = (output / "report.html").read_text()
+    assert page.startswith("<!DOCTYPE html>") and page.rstrip().endswith("</html>")
+    assert f", {len(detections_of(output))} detections. All numbers" in page
+    assert 'aria-label="loss over iterations"' in page and "validation" in page
 
 
 def test_two_processes_evaluate_as_one(trained, environment, run, tmp_path):

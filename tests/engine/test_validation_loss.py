@@ -1,11 +1,15 @@
 """The losses on the validation data: what they are, and that the training takes no notice."""
 
+import random
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from scnet.data.datasets import shapes
+from scnet.engine.validation_loss import as_in_training
 
 pytestmark = pytest.mark.slow
 VALIDATED = {"validation_loss", "validation_loss/loss_mask", "validation_loss/loss_rpn_cls"}
@@ -25,6 +29,10 @@ def test_set(environment):
 def last_weights(trainer):
     """Of the trained model, and its buffers, such as the statistics of batch norm."""
     return {name: x.clone() for name, x in trainer.trained.state_dict().items()}
+
+
+def random_states():
+    return [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]
 
 
 def validated(tmp_path, lines_of, output):
@@ -67,12 +75,12 @@ def test_the_losses_are_those_of_the_images(make_trainer, test_set):
     trainer = make_trainer(*test_set, "TEST.LOSS", True)
     model, losses = trainer.trained, trainer.validation_loss
     model.roi_heads.eval()  # as someone may have left it
-    modes, state = [x.training for x in model.modules()], torch.get_rng_state()
+    modes, states = [x.training for x in model.modules()], random_states()
     weights = last_weights(trainer)
     found = losses(model)
     assert losses(model) == found
     assert modes == [x.training for x in model.modules()]
-    assert torch.equal(state, torch.get_rng_state())
+    assert states == random_states()
     assert all(torch.equal(x, weights[name]) for name, x in last_weights(trainer).items())
     parts = {name: value for name, value in found.items() if "/" in name}
     assert found["validation_loss"] == pytest.approx(sum(parts.values()))
@@ -89,3 +97,15 @@ def test_the_losses_are_those_of_the_images(make_trainer, test_set):
 def test_maps_that_are_missing_are_named(make_trainer, test_set):
     with pytest.raises(ValueError, match="TEST.LOSS True needs semantic maps of .*instances_val"):
         make_trainer(*test_set[:4], "TEST.LOSS", True)
+
+
+def test_which_layers_are_in_training_mode():
+    """Those that make losses are; those that learn statistics or drop something are not."""
+    layers = {"backbone": nn.Conv2d(3, 3, 1), "norm": nn.BatchNorm2d(3), "drop": nn.Dropout2d()}
+    model = nn.ModuleDict({**layers, "head": nn.Sequential(nn.Linear(3, 3), nn.SyncBatchNorm(3))})
+    model.eval()
+    model["norm"].train()
+    before = {name: x.training for name, x in model.named_modules()}
+    with as_in_training(model):
+        assert {name for name, x in model.named_modules() if x.training} == {"", "head", "head.0"}
+    assert {name: x.training for name, x in model.named_modules()} == before

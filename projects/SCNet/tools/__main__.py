@@ -9,6 +9,7 @@ COMMANDS = {
     "train": ("train_net", "train a model, on COCO or on your own data"),
     "eval": ("evaluate", "evaluate a trained model"),
     "predict": ("predict", "find objects in images, folders, videos and what a camera sees"),
+    "demo": ("demo", "open a page where one drops an image and sees what a model finds"),
     "check": ("check_dataset", "list the problems of your data, and draw it"),
     "export": ("export", "write a model as ONNX or TorchScript"),
     "push": ("push", "share a trained model on Hugging Face, or write a folder of it"),

@@ -17,7 +17,7 @@ SIGTERM ends the command: what was predicted until then is written, and the exit
 import os
 import sys
 from argparse import Namespace
-from typing import Dict, Sequence
+from typing import TYPE_CHECKING, Dict, Optional, Sequence, Tuple
 
 from scnet_tools.arguments import (
     INPUTS,
@@ -29,6 +29,9 @@ from scnet_tools.arguments import (
     print_line,
     program,
 )
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
 TRUST = "MODEL.TRUST_WEIGHTS"
 
@@ -135,22 +138,19 @@ def is_exported(weights: str) -> bool:
     return os.path.splitext(weights)[1].lower() in LOADERS
 
 
-def make_predictor(args: Namespace, lowest: float):
-    """The predictor that the arguments name.
+def find_model(args: Namespace) -> Tuple[str, Optional["CfgNode"], bool]:
+    """The weights, the config and whether they are trusted, as the arguments say.
 
-    Args:
-        lowest: score that is needed.
+    The config is None where the predictor finds that of the weights.
 
     Raises:
-        ValueError: there are no weights; or see :class:`scnet.Predictor`.
+        ValueError: there are no weights, or there is no config that --opts could change.
     """
-    from scnet import Predictor
     from scnet.config import read_cfg
     from scnet.config_mistakes import merge_opts
     from scnet.inference.pytorch_backend import config_beside
-    from scnet.inference.tiles import Tiles
 
-    cfg = None  # the predictor finds that of the weights
+    cfg = None
     trusted = False
     if args.weights and is_exported(args.weights) and not args.config_file:
         trusted = read_cfg("", args.opts).MODEL.TRUST_WEIGHTS
@@ -164,6 +164,22 @@ def make_predictor(args: Namespace, lowest: float):
     weights = args.weights or (cfg.MODEL.WEIGHTS if cfg else "")
     if not weights:
         raise ValueError("No weights. Add --opts MODEL.WEIGHTS path/to/model.pth to the command.")
+    return weights, cfg, trusted
+
+
+def make_predictor(args: Namespace, lowest: float):
+    """The predictor that the arguments name.
+
+    Args:
+        lowest: score that is needed.
+
+    Raises:
+        ValueError: see :func:`find_model` and :class:`scnet.Predictor`.
+    """
+    from scnet import Predictor
+    from scnet.inference.tiles import Tiles
+
+    weights, cfg, trusted = find_model(args)
     tiles = None
     if args.tile is not None:
         tiles = Tiles(args.tile, *([] if args.overlap is None else [args.overlap]))

@@ -17,6 +17,7 @@ class Backend(Protocol):
         max_pixels: that an image file may have, INPUT.MAX_PIXELS.
         kind: of the images that the model takes; not there where it is colour of 8 bits.
         device: that PyTorch computes on; not there where PyTorch does not compute.
+        with_context: see :meth:`Predictor.with_context`; not there where it cannot be given.
     """
 
     names: List[str]

@@ -11,6 +11,7 @@ from typing import (
     NamedTuple,
     Optional,
     Sequence,
+    Tuple,
     TypeVar,
     Union,
 )
@@ -26,6 +27,7 @@ from ..data.image import in_order
 from ..image_kind import COLOUR, ImageKind
 from ..modeling.class_metadata import make_metadata
 from .backends import BACKENDS, Backend
+from .context import Context
 from .forked import note_threads
 from .inputs import Frame, find_inputs, frames_of
 from .mask_formats import FORMATS, paste
@@ -187,9 +189,35 @@ class Predictor:
             try:
                 found = self._find([frame.pixels for frame in batch])
             except ValueError as error:
-                which = " or ".join(f"{f} of height and width {f.pixels.shape[:2]}" for f in batch)
-                raise ValueError(f"{which} cannot be used: {error}.") from error
+                raise unusable(batch, error) from error
             yield from found
+
+    def with_context(self, image: Image) -> Tuple[Instances, Context]:
+        """Find the objects in one image, with what the model says about it as a whole.
+
+        Args:
+            image: as for :meth:`__call__`, with its errors.
+
+        Returns:
+            the Instances of :meth:`__call__`, and the context. Exported files and models with
+            TEST.AUG.ENABLED give none.
+
+        Raises:
+            ValueError: there are tiles, of which each would have a context of its own.
+        """
+        if self.tiles is not None:
+            raise ValueError("Tiles have no context of the whole image. Leave them out.")
+        if not hasattr(self.backend, "with_context"):
+            return self(image), Context()
+        frames = list(islice(self._frames([image]), 2))
+        if len(frames) != 1:
+            raise ValueError(f"'{image}' is more than one image. Give one.")
+        note_threads()
+        try:
+            found, context = self.backend.with_context(frames[0].pixels)
+        except ValueError as error:
+            raise unusable(frames, error) from error
+        return paste(self._select(found), self.masks), context
 
     def _find(self, images: List[np.ndarray]) -> Iterator[Instances]:
         """Find the objects in images (H, W, 3); masks are made when each is taken."""
@@ -266,6 +294,12 @@ class Predictor:
             classes = self.classes.to(instances.pred_classes.device)
             instances = instances[torch.isin(instances.pred_classes, classes)]
         return above(instances, self.thresholds)
+
+
+def unusable(frames: Sequence[Union[Array, Frame]], error: ValueError) -> ValueError:
+    """The error of a backend, with the images that it may be about."""
+    which = " or ".join(f"{f} of height and width {f.pixels.shape[:2]}" for f in frames)
+    return ValueError(f"{which} cannot be used: {error}.")
 
 
 def batches(items: Iterator[T], size: int) -> Iterator[List[T]]:

@@ -14,11 +14,15 @@ from detectron2.structures import Instances
 from ..checkpoint import config_file_beside, load_model
 from ..config import read_cfg
 from ..data import class_names
+from ..data.config_from_data import semantic_classes
 from ..data.image import in_order
 from ..data.own_data import register_datasets
 from ..image_kind import ImageKind
+from ..modeling.context_pooler import GLOBAL_CONTEXT, SEMANTIC
+from ..modeling.meta_arch import SCNet
 from ..modeling.test_time_augmentation import SCNetWithTTA
 from ..resizing import transform_image
+from .context import Context
 from .mask_formats import resize
 from .optimize import optimize_as_configured
 
@@ -77,6 +81,10 @@ class PyTorchBackend:
         size = 0 if augmented else cfg.INPUT.MIN_SIZE_TEST
         self.resize = ResizeShortestEdge(size, cfg.INPUT.MAX_SIZE_TEST)
         self.model = SCNetWithTTA(cfg, model) if augmented else model
+        # The versions of an augmented image have no context in common.
+        plain = model if isinstance(self.model, SCNet) else None
+        self.semantic_names = names_of_semantic_classes(plain, cfg) if plain else []
+        self.has_image_scores = plain is not None and plain.image_scores_output
 
     def __call__(self, images: List[np.ndarray]) -> List[Instances]:
         """Find the objects; see :class:`scnet.inference.backends.Backend`.
@@ -100,6 +108,26 @@ class PyTorchBackend:
                 for k, output in zip(members, outputs):
                     results[k] = resize(output, inputs[k]["height"], inputs[k]["width"])
         return [results[k] for k in range(len(inputs))]
+
+    def with_context(self, image: np.ndarray) -> Tuple[Instances, Context]:
+        """Find the objects in one image, with what the model says about it as a whole.
+
+        Args:
+            image: (H, W, C), as for :meth:`__call__`, with its error and its Instances.
+        """
+        model = self.model
+        if not isinstance(model, SCNet):
+            return self([image])[0], Context()
+        x = self._prepare(image)
+        with torch.no_grad():
+            [found], logits, [(height, width)] = model.detect([x])
+            sem_seg = scores = None
+            if model.semantic_head is not None and model.semantic_output:
+                maps = model.semantic_head.upsample(logits[SEMANTIC].float())
+                sem_seg = maps[0, :, :height, :width].argmax(0).cpu().numpy()
+            if model.image_scores_output:
+                scores = logits[GLOBAL_CONTEXT][0].float().sigmoid().cpu().numpy()
+        return resize(found, x["height"], x["width"]), Context(sem_seg, scores)
 
     def _detect(self, inputs: List[Dict]) -> List[Instances]:
         """Find the objects in inputs of one padded size; the masks are not pasted."""
@@ -133,3 +161,21 @@ def names_of_classes(model: GeneralizedRCNN, cfg: CfgNode) -> List[str]:
         ValueError: see :func:`scnet.data.class_names`.
     """
     return model.metadata.get("thing_classes") or class_names(cfg)
+
+
+def names_of_semantic_classes(model: SCNet, cfg: CfgNode) -> List[str]:
+    """Get the names of the semantic classes as :func:`names_of_classes` does.
+
+    Returns:
+        the names; where they are not known, "semantic class 1" and so on; none, if the model does
+        not put out a map.
+    """
+    head = model.semantic_head
+    if head is None or not model.semantic_output:
+        return []
+    names = model.metadata.get("stuff_classes", [])
+    if not names and cfg.DATASETS.TRAIN:
+        names = semantic_classes(cfg, names_of_classes(model, cfg))
+    if len(names) == head.num_classes:
+        return names
+    return [f"semantic class {k + 1}" for k in range(head.num_classes)]

@@ -215,6 +215,22 @@ class SCNet(GeneralizedRCNN):
         do_postprocess: bool = True,
     ):
         """See :meth:`detectron2.modeling.GeneralizedRCNN.inference`."""
+        results, logits, image_sizes = self.detect(batched_inputs, detected_instances)
+        if not do_postprocess:
+            return results
+        outputs = self._postprocess(results, batched_inputs, image_sizes)
+        self._add_context_outputs(outputs, logits, image_sizes)
+        return outputs
+
+    def detect(
+        self, batched_inputs: List[Dict], detected_instances: Optional[List[Instances]] = None
+    ) -> Tuple[List[Instances], Dict[str, Tensor], List[Tuple[int, int]]]:
+        """What the network finds, at the size that it sees; arguments as for :meth:`inference`.
+
+        Returns:
+            the instances per image, the logits of :meth:`add_context`, and height and width of
+            each image within the batch.
+        """
         images = self.preprocess_image(batched_inputs)
         with self.autocast():
             features, logits = self.add_context(self.backbone(images.tensor))
@@ -224,11 +240,7 @@ class SCNet(GeneralizedRCNN):
             else:
                 detected_instances = [x.to(self.device) for x in detected_instances]
                 results = self.roi_heads.forward_with_given_boxes(features, detected_instances)
-        if not do_postprocess:
-            return results
-        outputs = self._postprocess(results, batched_inputs, images.image_sizes)
-        self._add_context_outputs(outputs, logits, images.image_sizes)
-        return outputs
+        return results, logits, images.image_sizes
 
     def autocast(self) -> ContextManager:
         """PyTorch's autocast to ``autocast_dtype``, in which all of inference is computed."""

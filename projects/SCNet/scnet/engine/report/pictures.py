@@ -3,18 +3,19 @@
 import base64
 import os
 from dataclasses import dataclass
-from typing import Dict, List, Sequence
+from typing import Dict, Sequence, Tuple
 
 import cv2
 import numpy as np
+import torch
 from detectron2.config import CfgNode
+from detectron2.structures import Boxes, BoxMode, Instances
 
 from ...data.broken_images import UNUSABLE
 from ...data.image import check_size, read_image
 from ...data.image_names import find_images
 from ...image_kind import ImageKind
-from ...lettering import drawable_names
-from ...visualization import draw_objects
+from ...visualization import draw_detections, draw_ground_truth, to_rle
 from .matching import ImageOutcome
 
 SIDE = 640  # pixels, the longer side of a picture
@@ -67,20 +68,33 @@ def draw_pair(
     except UNUSABLE as error:
         pair.problem = str(error)
         return pair
-    names = drawable_names(names)
-    label_of = [names[x["category_id"] - 1] + " (crowd)" * x.get("iscrowd", 0) for x in objects]
-    found = [f"{names[x['category_id'] - 1]} {x['score']:.2f}" for x in detections]
-    pair.label = _embed(_draw(pixels, objects, label_of))
-    pair.prediction = _embed(_draw(pixels, detections, found))
+    pair.label = _embed(draw_ground_truth(pixels, _record(objects), list(names)))
+    found = _instances(pixels.shape[:2], detections)
+    pair.prediction = _embed(draw_detections(pixels, found, list(names)))
     return pair
 
 
-def _draw(pixels: np.ndarray, objects: Sequence[Dict], labels: List[str]) -> np.ndarray:
-    """(H, W, 3) BGR -> (h, w, 3) RGB."""
-    boxes = [[x, y, x + w, y + h] for x, y, w, h in (x["bbox"] for x in objects)]
-    masked = all(x.get("segmentation") for x in objects)
-    masks = [x["segmentation"] for x in objects] if masked else None
-    return draw_objects(pixels, boxes, masks, [x["category_id"] - 1 for x in objects], labels)
+def _record(objects: Sequence[Dict]) -> Dict:
+    """Objects in COCO's format as Detectron2's dict of their image has them."""
+    annotations = [
+        {**x, "bbox_mode": BoxMode.XYWH_ABS, "category_id": x["category_id"] - 1} for x in objects
+    ]
+    for x in annotations:
+        if not x.get("segmentation"):  # objects with boxes only may have an empty one
+            x.pop("segmentation", None)
+    return {"annotations": annotations}
+
+
+def _instances(size: Tuple[int, int], detections: Sequence[Dict]) -> Instances:
+    """Detections in COCO's result format as instances of an image of this height and width."""
+    boxes = torch.tensor([x["bbox"] for x in detections]).reshape(-1, 4)
+    found = Instances(size)
+    found.pred_boxes = Boxes(BoxMode.convert(boxes, BoxMode.XYWH_ABS, BoxMode.XYXY_ABS))
+    found.pred_classes = torch.tensor([x["category_id"] - 1 for x in detections]).long()
+    found.scores = torch.tensor([x["score"] for x in detections])
+    if all(x.get("segmentation") for x in detections):
+        found.pred_masks = [to_rle(x["segmentation"], *size) for x in detections]
+    return found
 
 
 def _embed(picture: np.ndarray) -> str:
