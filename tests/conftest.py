@@ -18,6 +18,7 @@ import torch
 from detectron2.modeling import build_model
 from hypothesis import settings
 
+import processes
 from helpers import REPOSITORY, TINY, CocoSet, development_data, make_instances
 from hub_stand_in import serve
 from scnet import get_cfg, get_config_file
@@ -41,8 +42,16 @@ def pytest_report_header(config):
 def pytest_collection_modifyitems(items):
     """A test that starts a process is slow: the process imports PyTorch and Detectron2 anew."""
     for item in items:
-        if "run" in item.fixturenames:
+        if {"run", "run_forked"} & set(item.fixturenames):
             item.add_marker("slow")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """The tests of a file run in one worker (pytest -n), so that what they share is made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -212,8 +221,26 @@ def run():
             stderr=subprocess.STDOUT,
             **kwargs,
         )
-        if check and result.returncode:
-            raise AssertionError(f"{args} ended with {result.returncode}:\n{result.stdout[-4000:]}")
+        if check:
+            assert_no_failure(result)
         return result
 
     return run
+
+
+@pytest.fixture(scope="session")
+def run_forked():
+    """As `run`, in a process that need not import PyTorch and Detectron2 (`processes`)."""
+
+    def run_forked(*args, check=True, env=None):
+        result = processes.run(*args, env=env)
+        if check:
+            assert_no_failure(result)
+        return result
+
+    return run_forked
+
+
+def assert_no_failure(result):
+    end = f"{result.args} ended with {result.returncode}:\n{result.stdout[-4000:]}"
+    assert result.returncode == 0, end

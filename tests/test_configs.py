@@ -28,6 +28,7 @@ TABLE = dict(re.findall(r"^\| `(?:backbones/)?(\S+)\.yaml` \| ([\d.]+) ", PAGE, 
 OPTS = [
     *("MODEL.DEVICE", "cpu", "MODEL.ROI_HEADS.BATCH_SIZE_PER_IMAGE", 16),
     *("MODEL.RPN.POST_NMS_TOPK_TRAIN", 50, "MODEL.RPN.POST_NMS_TOPK_TEST", 10),
+    *("TEST.DETECTIONS_PER_IMAGE", 5),
     # Without training a deep backbone can be sure that all is background ...
     *("MODEL.ROI_HEADS.SCORE_THRESH_TEST", -1.0, "MODEL.BACKBONE.SQUARE_PAD", 64),
 ]

@@ -28,13 +28,13 @@ def test_coco_with_stuff_maps(shared, run, tmp_path):
     assert "AP-person" in results_of(tmp_path)["segm"]
 
 
-def test_nuclei_with_rle_masks_and_one_class(shared, run, tmp_path):
+def test_nuclei_with_rle_masks_and_one_class(shared, run_forked, tmp_path):
     nuclei = shared / "datasets/nuclei"
     data = []
     for part in ("train", "val"):
         data += [f"--{part}-json", nuclei / f"instances_{part}.json"]
         data += [f"--{part}-images", nuclei / part]
-    result = run(
+    result = run_forked(
         *("train_net.py", "--config-file", "projects/SCNet/configs/nuclei.yaml", *data),
         *("OUTPUT_DIR", tmp_path, *COMMON),
     )

@@ -2,15 +2,13 @@
 
 import json
 import re
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
 import torch
 
-from helpers import REPOSITORY, command
+from helpers import command
+from processes import start
 
 pytestmark = pytest.mark.slow
 
@@ -43,12 +41,14 @@ def test_training_leaves_what_detectron2_leaves(trained):
     assert set(results["scnet_shapes_val"]) == {"bbox", "segm"}
 
 
-def test_augmentation_is_evaluated_beside_plain_inference(trained, environment, run, tmp_path):
+def test_augmentation_is_evaluated_beside_plain_inference(
+    trained, environment, run_forked, tmp_path
+):
     """At another scale the boxes are others; tests/test_tta.py has what they must be."""
     output, _ = trained
     options = ["TEST.AUG.ENABLED", True, "TEST.AUG.MIN_SIZES", "(160,)", "TEST.AUG.FLIP", False]
     weights = ["MODEL.WEIGHTS", output / "model_final.pth"]
-    run(
+    run_forked(
         "train_net.py",
         *command(tmp_path, *weights, *options, flags=["--eval-only"]),
         env=environment,
@@ -62,62 +62,61 @@ def test_augmentation_is_evaluated_beside_plain_inference(trained, environment, 
     assert [x["bbox"] for x in plain] != [x["bbox"] for x in augmented]
 
 
-def test_evaluation_alone_gives_the_same_numbers(trained, environment, run, tmp_path):
+def test_evaluation_alone_gives_the_same_numbers(trained, environment, run_forked, tmp_path):
     """With nothing but the weights: the config lies beside them."""
     output, _ = trained
     weights = ["--weights", output / "model_final.pth"]
-    run("-m", "scnet_tools", "eval", *weights, "--output", tmp_path, env=environment)
+    run_forked("-m", "scnet_tools", "eval", *weights, "--output", tmp_path, env=environment)
     before, again = (
         json.loads((folder / "inference/results.json").read_text()) for folder in (output, tmp_path)
     )
     assert again == before
 
 
-def test_a_second_run_does_not_overwrite_the_first(trained, environment, run):
+def test_a_second_run_does_not_overwrite_the_first(trained, environment, run_forked):
     output, _ = trained
     before = (output / "model_final.pth").read_bytes()
-    result = run("train_net.py", *command(output), env=environment, check=False)
+    result = run_forked("train_net.py", *command(output), env=environment, check=False)
     assert result.returncode != 0
     assert "holds a run already" in result.stdout
     assert (output / "model_final.pth").read_bytes() == before
 
 
-def test_resume_continues_after_the_last_checkpoint(trained, environment, run, tmp_path):
+def test_resume_continues_after_the_last_checkpoint(trained, environment, run_forked, tmp_path):
     output, _ = trained
     schedule = ["SOLVER.MAX_ITER", 6, "SOLVER.STEPS", "()", "SOLVER.CHECKPOINT_PERIOD", 2]
-    result = run("train_net.py", *command(output, *schedule, flags=["--resume"]), env=environment)
+    result = run_forked(
+        "train_net.py", *command(output, *schedule, flags=["--resume"]), env=environment
+    )
     assert "Starting training from iteration 4" in result.stdout
     state = torch.load(output / "model_final.pth", weights_only=False)
     assert state["iteration"] == 5
     assert state["trainer"]["_trainer"]["optimizer"]["state"]
 
 
-def test_a_killed_run_resumes(environment, run, tmp_path):
+def test_a_killed_run_resumes(environment, run_forked, tmp_path):
     schedule = ["SOLVER.MAX_ITER", 4000, "SOLVER.STEPS", "()", "SOLVER.CHECKPOINT_PERIOD", 2]
-    process = subprocess.Popen(
-        [sys.executable, "train_net.py", *command(tmp_path, *schedule)],
-        cwd=REPOSITORY,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    arguments = ["train_net.py", *command(tmp_path, *schedule)]
+    process = start(*arguments, log=tmp_path / "printed", env=environment)
     deadline = time.time() + 300
     while not (tmp_path / "model_0000003.pth").exists():
-        assert process.poll() is None and time.time() < deadline
+        assert process.is_alive() and time.time() < deadline
         time.sleep(0.1)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     last = (tmp_path / "last_checkpoint").read_text()
     done = int(re.search(r"model_(\d+)", last)[1]) + 1
 
     schedule[1] = done + 2
-    result = run("train_net.py", *command(tmp_path, *schedule, flags=["--resume"]), env=environment)
+    result = run_forked(
+        "train_net.py", *command(tmp_path, *schedule, flags=["--resume"]), env=environment
+    )
     assert f"Starting training from iteration {done}" in result.stdout
     assert max(losses(tmp_path)) == done + 1
 
 
-def test_a_missing_config_key_is_named(environment, run, tmp_path):
-    result = run(
+def test_a_missing_config_key_is_named(environment, run_forked, tmp_path):
+    result = run_forked(
         "train_net.py",
         *command(tmp_path, "MODEL.SCNET.NO_SUCH_KEY", 1),
         env=environment,
@@ -127,8 +126,8 @@ def test_a_missing_config_key_is_named(environment, run, tmp_path):
     assert "NO_SUCH_KEY" in result.stdout
 
 
-def test_a_wrong_number_of_classes_is_refused_before_training(environment, run, tmp_path):
-    result = run(
+def test_a_wrong_number_of_classes_is_refused_before_training(environment, run_forked, tmp_path):
+    result = run_forked(
         "train_net.py",
         *command(tmp_path, "MODEL.ROI_HEADS.NUM_CLASSES", 3),
         env=environment,

@@ -151,12 +151,12 @@ def convert(monkeypatch):
 
 
 @pytest.mark.slow
-def test_as_a_script(run, weights, tmp_path):
+def test_as_a_script(run_forked, weights, tmp_path):
     source, target = tmp_path / "a.pth", tmp_path / "b.pth"
     torch.save(weights, source)
-    run(TOOL, source, target)
+    run_forked(TOOL, source, target)
     assert torch.load(target)["model"].keys() == convert_mmdet_state_dict(weights).keys()
-    result = run(TOOL, source, target, check=False)
+    result = run_forked(TOOL, source, target, check=False)
     assert result.returncode == 1 and "exists already" in result.stdout
     assert "Traceback" not in result.stdout
 

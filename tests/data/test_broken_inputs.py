@@ -71,12 +71,12 @@ def test_broken_inputs_are_named(coco_set, tiny_cfg, documented, title):
     "title",
     ["the json file is cut off", "an annotation of an unknown class", "boxes without masks"],
 )
-def test_train_net_says_it_and_leaves_no_output(coco_set, tiny_cfg, documented, run, title):
+def test_train_net_says_it_and_leaves_no_output(coco_set, tiny_cfg, documented, run_forked, title):
     inputs = Inputs(coco_set, tiny_cfg)
     for step in CASES[title]:
         step(inputs)
     output = inputs["output"]
-    result = run(
+    result = run_forked(
         "train_net.py",
         *("--config-file", get_config_file("quickstart.yaml")),
         *("--train-json", inputs["set.json"], "--train-images", inputs["images"]),

@@ -7,18 +7,32 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 
 from scnet.data.datasets import coco_stuff
 
-LOAD = "import scnet; from detectron2.data import DatasetCatalog; DatasetCatalog.get({!r})"
+LOAD = """
+import scnet
+from detectron2.data import DatasetCatalog
+for split in ("val", "train"):
+    try:
+        DatasetCatalog.get(f"coco_2017_{split}_stuffthingmaps")
+    except FileNotFoundError as error:
+        print(error)
+"""
+COUNT = """
+import scnet
+from detectron2.data import DatasetCatalog
+records = DatasetCatalog.get("coco_2017_train_stuffthingmaps")
+print(len(records), sum(len(r["annotations"]) for r in records), records[0]["sem_seg_file_name"])
+"""
 
 
-def load(name, root):
-    """Load a data set in a process of its own: DETECTRON2_DATASETS is read on import."""
-    result = subprocess.run(
-        [sys.executable, "-c", LOAD.format(name)],
+def run_with(root, code):
+    """What a process of its own prints: DETECTRON2_DATASETS is read on import."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
         env={"DETECTRON2_DATASETS": str(root), "PATH": "/usr/bin:/bin"},
         text=True,
         capture_output=True,
-    )
-    return result.stderr.strip().splitlines()[-1]
+        check=True,
+    ).stdout
 
 
 def test_names_do_not_collide_with_detectron2s():
@@ -29,21 +43,17 @@ def test_names_do_not_collide_with_detectron2s():
 
 
 @pytest.mark.slow
-def test_missing_annotations_are_named_with_where_to_get_them(tmp_path):
-    error = load("coco_2017_train_stuffthingmaps", tmp_path)
-    assert f"'{tmp_path}/coco/annotations/instances_train2017.json', which does not exist" in error
-    assert "https://cocodataset.org/#download" in error
-
-
-@pytest.mark.slow
-def test_missing_maps_are_named_with_where_to_get_them(tmp_path):
+def test_missing_files_are_named_with_where_to_get_them(tmp_path):
+    """Nothing of the one split is there, and of the other all but the maps."""
     for folder in ("annotations", "train2017"):
         (tmp_path / "coco" / folder).mkdir(parents=True)
     (tmp_path / "coco/annotations/instances_train2017.json").write_text("{}")
-    error = load("coco_2017_train_stuffthingmaps", tmp_path)
-    assert f"'{tmp_path}/coco/stuffthingmaps/train2017', which does not exist" in error
-    assert "stuffthingmaps_trainval2017.zip" in error
-    assert "learns from the objects" in error
+    nothing, no_maps = run_with(tmp_path, LOAD).splitlines()
+    assert f"'{tmp_path}/coco/annotations/instances_val2017.json', which does not exist" in nothing
+    assert "https://cocodataset.org/#download" in nothing
+    assert f"'{tmp_path}/coco/stuffthingmaps/train2017', which does not exist" in no_maps
+    assert "stuffthingmaps_trainval2017.zip" in no_maps
+    assert "learns from the objects" in no_maps
 
 
 def test_names_of_the_semantic_classes(shared):
@@ -59,19 +69,6 @@ def test_names_of_the_semantic_classes(shared):
 
 @pytest.mark.slow
 def test_real_coco(shared):
-    code = """
-import scnet
-from detectron2.data import DatasetCatalog
-records = DatasetCatalog.get("coco_2017_train_stuffthingmaps")
-print(len(records), sum(len(r["annotations"]) for r in records), records[0]["sem_seg_file_name"])
-"""
-    result = subprocess.run(
-        [sys.executable, "-c", code],
-        env={"DETECTRON2_DATASETS": str(shared / "datasets"), "PATH": "/usr/bin:/bin"},
-        text=True,
-        capture_output=True,
-        check=True,
-    )
-    images, objects, sem_seg = result.stdout.split()[-3:]
+    images, objects, sem_seg = run_with(shared / "datasets", COUNT).split()[-3:]
     assert (images, objects) == ("100", "672")
     assert sem_seg.startswith(str(shared / "datasets/coco/stuffthingmaps/train2017"))

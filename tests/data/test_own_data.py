@@ -292,7 +292,7 @@ def test_shared_images_are_said(coco_sets, tmp_path):
     assert "a.png' is in training and validation" in (tmp_path / "out/log.txt").read_text()
 
 
-def test_a_trained_model_predicts_without_its_data(coco_sets, run, run_here, tmp_path):
+def test_a_trained_model_predicts_without_its_data(coco_sets, run_forked, run_here, tmp_path):
     """In another process, with three classes, after the data set is gone."""
     for coco_set in coco_sets:
         coco_set.content["categories"].append({"id": 9, "name": "Ente 鸭"})
@@ -300,7 +300,8 @@ def test_a_trained_model_predicts_without_its_data(coco_sets, run, run_here, tmp
     photo = tmp_path / "photo.png"
     shutil.copy(coco_sets[0].images / "a.png", photo)
     output = tmp_path / "out"
-    run("train_net.py", *parse(*coco_sets, output, "SOLVER.MAX_ITER", 2, "SOLVER.STEPS", "()"))
+    steps = ["SOLVER.MAX_ITER", 2, "SOLVER.STEPS", "()"]
+    run_forked("train_net.py", *parse(*coco_sets, output, *steps))
     for coco_set in coco_sets:
         shutil.rmtree(coco_set.json_file.parent)
 
@@ -310,7 +311,8 @@ def test_a_trained_model_predicts_without_its_data(coco_sets, run, run_here, tmp
     run_here(*predict, *weights)
     assert (tmp_path / "pictures/photo.png").exists()
 
-    code = f"""
+    script = tmp_path / "script.py"
+    script.write_text(f"""
 import cv2
 from detectron2.engine import DefaultPredictor
 from scnet import get_cfg
@@ -320,12 +322,12 @@ cfg.MODEL.WEIGHTS = {str(output / "model_final.pth")!r}
 predictor = DefaultPredictor(cfg)
 predictor(cv2.imread({str(photo)!r}))
 print("classes:", ascii(predictor.model.metadata.thing_classes))
-"""
-    assert r"classes: ['cat', 'dog', 'Ente \u9e2d']" in run("-c", code).stdout
+""")
+    assert r"classes: ['cat', 'dog', 'Ente \u9e2d']" in run_forked(script).stdout
 
 
 def test_evaluation_refuses_weights_of_other_classes(
-    coco_sets, make_model, tiny_cfg, tmp_path, run
+    coco_sets, make_model, tiny_cfg, tmp_path, run_forked
 ):
     train, val = coco_sets
     tiny_cfg.MODEL.ROI_HEADS.NUM_CLASSES = 2
@@ -334,12 +336,12 @@ def test_evaluation_refuses_weights_of_other_classes(
     weights = tmp_path / "model.pth"
     torch.save({"model": model.state_dict()}, weights)
     args = parse(None, val, tmp_path / "out", "MODEL.WEIGHTS", weights, flags=["--eval-only"])
-    result = run("train_net.py", *args, check=False)
+    result = run_forked("train_net.py", *args, check=False)
     assert result.returncode != 0 and "Traceback" not in result.stdout
     assert "differ in class 0: 'dog' and 'cat'" in result.stdout
     model.metadata = type(model.metadata)(thing_classes=["cat", "dog"])
     torch.save({"model": model.state_dict()}, weights)
-    run("train_net.py", *args)
+    run_forked("train_net.py", *args)
 
 
 def test_a_json_with_maps_and_without_is_two_data_sets(coco_set, tmp_path):

@@ -22,7 +22,7 @@ NARROW = [
 ]
 SIZE = (64, 64)
 # Objects of the two processes, step by step; what has none has no semantic labels either.
-STEPS = [([0], []), ([], [0]), ([], []), ([0], [0])]
+STEPS = [([0], []), ([], [0]), ([], [])]
 
 
 def make_input(cfg, objects):

@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from itertools import islice
 from pathlib import Path
 
@@ -13,28 +11,23 @@ import torch
 import yaml
 
 from helpers import REPOSITORY, command, free_port
+from processes import start
 
 pytestmark = pytest.mark.slow
 TWO = ["--num-gpus", 2, "--dist-url", "auto"]  # at a port that no other training has
 
 
-def with_helpers():
-    """The environment of a script that imports what tests share."""
-    path = os.pathsep.join([str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
-    return {**os.environ, "PYTHONPATH": path}
-
-
-def test_no_parameter_is_left_out_where_there_is_nothing_to_learn(run):
+def test_no_parameter_is_left_out_where_there_is_nothing_to_learn(run_forked):
     """In all configs, whichever of two processes has no objects and no semantic labels."""
-    result = run(REPOSITORY / "tests/engine/empty_processes.py", env=with_helpers())
+    result = run_forked(REPOSITORY / "tests/engine/empty_processes.py")
     assert len([x for x in result.stdout.splitlines() if x.endswith(" losses")]) > 10
 
 
-def test_two_processes_of_one_image_are_one_process_of_two(run, tmp_path):
+def test_two_processes_of_one_image_are_one_process_of_two(run_forked, tmp_path):
     """Gradients of the first step and weights after 20, with unequally many samples."""
     for processes in (1, 2):
         output = tmp_path / f"{processes}.pth"
-        run(REPOSITORY / "tests/engine/steps.py", processes, output, env=with_helpers())
+        run_forked(REPOSITORY / "tests/engine/steps.py", processes, output)
     one, two = (torch.load(tmp_path / f"{n}.pth", weights_only=True) for n in (1, 2))
     assert one["losses"].keys() == two["losses"].keys()
     for name, gradient in one["gradients"].items():
@@ -46,11 +39,12 @@ def test_two_processes_of_one_image_are_one_process_of_two(run, tmp_path):
     assert sum(bool(move.any()) for move in one["moves"].values()) > 100
 
 
-def test_one_process_reads_the_data(run, coco_set, tmp_path):
+def test_one_process_reads_the_data(run_forked, coco_set, tmp_path):
     (tmp_path / "temporary").mkdir()
-    env = {**with_helpers(), "TMPDIR": str(tmp_path / "temporary")}
+    env = {**os.environ, "TMPDIR": str(tmp_path / "temporary")}
     paths = coco_set.json_file, coco_set.images
-    lines = run(REPOSITORY / "tests/engine/reading.py", *paths, env=env).stdout.splitlines()
+    result = run_forked(REPOSITORY / "tests/engine/reading.py", *paths, env=env)
+    lines = result.stdout.splitlines()
     first, second = (json.loads(x[8:]) for x in lines if x.startswith("process "))
     assert (first.pop("reads"), second.pop("reads")) == (1, 0)
     assert first == second
@@ -97,12 +91,12 @@ def test_one_of_two_processes_writes_the_report(trained):
     assert 'aria-label="loss over iterations"' in page and "validation" in page
 
 
-def test_two_processes_evaluate_as_one(trained, environment, run, tmp_path):
+def test_two_processes_evaluate_as_one(trained, environment, run_forked, tmp_path):
     output, _ = trained
     opts = ["MODEL.WEIGHTS", output / "model_final.pth"]
     for name, flags in (("1", []), ("2", TWO)):
         flags = ["--eval-only", *flags]
-        run("train_net.py", *command(tmp_path / name, *opts, flags=flags), env=environment)
+        run_forked("train_net.py", *command(tmp_path / name, *opts, flags=flags), env=environment)
     one, two = (results_of(tmp_path / str(n)) for n in (1, 2))
     assert one == two == results_of(output)
     # So small a model finds nothing, and its AP says little: look at what it is computed from.
@@ -111,7 +105,7 @@ def test_two_processes_evaluate_as_one(trained, environment, run, tmp_path):
     assert len({x["image_id"] for x in one}) > 3  # of 6, so of both processes
 
 
-def test_two_processes_resume_exactly(trained, environment, run, tmp_path):
+def test_two_processes_resume_exactly(trained, environment, run_forked, tmp_path):
     """Each has random numbers of its own, which no checkpoint holds."""
     output = shutil.copytree(trained[0], tmp_path / "output")
     final = output / "model_final.pth"
@@ -119,16 +113,16 @@ def test_two_processes_resume_exactly(trained, environment, run, tmp_path):
     final.unlink()
     (output / "last_checkpoint").write_text("model_0000001.pth")
     flags = [*TWO, "--resume"]
-    result = run("train_net.py", *command(output, *SCHEDULE, flags=flags), env=environment)
+    result = run_forked("train_net.py", *command(output, *SCHEDULE, flags=flags), env=environment)
     assert "Starting training from iteration 2" in result.stdout
     again = torch.load(final, weights_only=True)["model"]
     assert all(torch.equal(value, again[name]) for name, value in whole.items())
 
 
-def test_several_processes_go_on_with_another_config(run, tmp_path):
+def test_several_processes_go_on_with_another_config(run_forked, tmp_path):
     """One of them renames config.yaml, which the others may not see half-way."""
     script = REPOSITORY / "tests/engine/going_on_together.py"
-    result = run(script, 3, tmp_path / "run", env=with_helpers())
+    result = run_forked(script, 3, tmp_path / "run")
     assert "3 processes were refused" in result.stdout
     former = [(tmp_path / f"run/config.yaml.{k}").read_text() for k in (1, 2, 3, 4)]
     rates = [yaml.safe_load(text)["SOLVER"]["BASE_LR"] for text in former[1:]]
@@ -136,7 +130,9 @@ def test_several_processes_go_on_with_another_config(run, tmp_path):
     assert not (tmp_path / "run/config.yaml.5").exists()
 
 
-def test_two_processes_end_together_at_a_broken_image(environment, make_trainer, run, tmp_path):
+def test_two_processes_end_together_at_a_broken_image(
+    environment, make_trainer, run_forked, tmp_path
+):
     """The second one meets it, the first one writes the checkpoint, and both say why."""
     fixed = ["SEED", 3, "DATALOADER.ASPECT_RATIO_GROUPING", False]
     loader = make_trainer(*fixed, output="order").data_loader
@@ -148,7 +144,7 @@ def test_two_processes_end_together_at_a_broken_image(environment, make_trainer,
     (cache / met.relative_to(environment["FVCORE_CACHE"])).write_bytes(b"")
     output = tmp_path / "run"
     opts = [*fixed, "SOLVER.MAX_ITER", 4, "SOLVER.STEPS", "()", "DATASETS.TEST", "()"]
-    result = run(
+    result = run_forked(
         "train_net.py",
         *command(output, *opts, flags=TWO),
         env={**environment, "FVCORE_CACHE": str(cache)},
@@ -168,17 +164,12 @@ def test_two_machines_meet_at_an_address(environment, tmp_path):
     machines = []
     for rank in range(2):
         flags = ["--num-machines", 2, "--machine-rank", rank, "--dist-url", url]
-        machines.append(
-            subprocess.Popen(
-                [sys.executable, "train_net.py", *command(tmp_path, *opts, flags=flags)],
-                cwd=REPOSITORY,
-                env=environment,
-                stdout=open(tmp_path / f"machine{rank}", "w"),  # noqa: SIM115 - until both end
-                stderr=subprocess.STDOUT,
-            )
-        )
-    status = [machine.wait(timeout=600) for machine in machines]
+        arguments = ["train_net.py", *command(tmp_path, *opts, flags=flags)]
+        machines.append(start(*arguments, log=tmp_path / f"machine{rank}", env=environment))
+    for machine in machines:
+        machine.join(600)
     outputs = [(tmp_path / f"machine{rank}").read_text() for rank in range(2)]
+    status = [machine.exitcode for machine in machines]
     assert status == [0, 0], outputs[0][-2000:] + outputs[1][-2000:]
     assert "World size: 2" in outputs[0]
     assert (tmp_path / "model_final.pth").exists()

@@ -1,7 +1,6 @@
 """What the processes of a training tell each other: little, in the same order, and in time."""
 
 import json
-import os
 
 import pytest
 
@@ -13,11 +12,10 @@ ONE_STEP = ["all_reduce", "all_gather"]  # the numbers of samples; the losses an
 
 
 @pytest.fixture(scope="module")
-def ranks(environment, run, tmp_path_factory):
+def ranks(environment, run_forked, tmp_path_factory):
     """What each of two processes saw, see ranks.py."""
     output = tmp_path_factory.mktemp("ranks")
-    path = os.pathsep.join([str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
-    run(REPOSITORY / "tests/engine/ranks.py", output, env={**environment, "PYTHONPATH": path})
+    run_forked(REPOSITORY / "tests/engine/ranks.py", output, env=environment)
     return [json.loads((output / f"{rank}.json").read_text()) for rank in range(2)]
 
 

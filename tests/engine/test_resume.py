@@ -47,14 +47,10 @@ def load(path):
     return torch.load(path / "model_final.pth", weights_only=True)
 
 
-def test_killed_at_random_moments(environment, run, tmp_path):
+def test_killed_at_random_moments(environment, run_forked, tmp_path):
     """With moving averages, mixed precision, accumulation, evaluation and a worker for the data."""
-    path = os.pathsep.join([str(REPOSITORY / "tests"), os.environ.get("PYTHONPATH", "")])
-    result = run(
-        REPOSITORY / "tests/engine/interrupted.py",
-        *(tmp_path, KILLS),
-        env={**environment, "PYTHONPATH": path},
-    )
+    script = REPOSITORY / "tests/engine/interrupted.py"
+    result = run_forked(script, tmp_path, KILLS, env=environment)
     print(result.stdout)
     whole = steps_of(tmp_path / "whole/steps.jsonl")
     killed = [p for p in tmp_path.glob("killed*") if p.is_dir()]
