@@ -71,6 +71,8 @@ def test_a_server_that_fails_for_a_time(client, tmp_path, caplog):
     with EventStorage() as storage:
         for step in range(4):
             storage.iter = step
+            if not step:
+                storage.put_scalar("once", 1.0)
             storage.put_scalars(
                 **{"loss": float(step), "segm/AP-cañón?": 1.0, "nothing": float("nan")}
             )
@@ -80,6 +82,7 @@ def test_a_server_that_fails_for_a_time(client, tmp_path, caplog):
         writer.close()
     history = client.get_metric_history(run.info.run_id, "loss")
     assert [x.step for x in history] == [0, 1, 2, 3]
+    assert len(client.get_metric_history(run.info.run_id, "once")) == 1
     metrics = client.get_run(run.info.run_id).data.metrics
     assert "nothing" not in metrics and "segm/AP-cañón_" in metrics
     assert caplog.text.count("The training goes on") == 1 and "no route" in caplog.text
