@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 from detectron2.structures import Instances
 
+from ..data.masks import decode_in_box
 from ..visualization import draw_detections, write_rgb
 from ..whole_files import naming, place_beside, write_png
 from .inputs import Frame, Input, InputImage, InputVideo, is_utf8
-from .mask_formats import to_bitmap
+from .mask_formats import to_rle
 
 
 class Writer(AbstractContextManager):
@@ -183,7 +184,8 @@ def label_map(instances: Instances) -> np.ndarray:
         raise ValueError("The model predicts no masks (MODEL.MASK_ON False).")
     labels = np.zeros(instances.image_size, np.uint8 if len(instances) < 256 else np.uint16)
     for label, k in reversed(list(enumerate(by_score(instances), 1))):
-        labels[to_bitmap(instances.pred_masks[k])] = label
+        bitmap, (x, y) = decode_in_box(to_rle(instances.pred_masks[k]))
+        labels[y : y + bitmap.shape[0], x : x + bitmap.shape[1]][bitmap.astype(bool)] = label
     return labels
 
 
