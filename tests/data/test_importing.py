@@ -248,6 +248,10 @@ def put(name, text):
     return lambda folder: (folder / name).write_text(text)
 
 
+def not_utf8(folder):
+    (folder / "labels/train/a.txt").write_bytes(b"\xff\xfe0")
+
+
 def via_with(*regions):
     images = {"a": {"filename": "a.png", "regions": list(regions)}}
     return put("via.json", json.dumps(images))
@@ -277,6 +281,7 @@ BROKEN = [
     ("yolo", put("labels/train/a.txt", "\n0 0 0 1 0 1\n"), "line 2 has 5 numbers"),
     ("yolo", put("labels/train/a.txt", "0 0 nan 1 0 1 1\n"), "numbers outside 0 to 1"),
     ("yolo", put("labels/train/a.txt", "cat 0 0 1 0 1 1\n"), "is no number of a class"),
+    ("yolo", not_utf8, "is no text in UTF-8"),
     ("yolo", put("data.yaml", "names: [cat"), "data.yaml' is no data.yaml of YOLO: while"),
     ("yolo", put("data.yaml", "nc: 3"), "missing required field `names`"),
     ("yolo", put("data.yaml", "names: [a, b]\ntrain: gone"), "'gone' is none of"),

@@ -211,3 +211,16 @@ def test_masks_of_another_size_are_found(size, mask):
 )
 def test_mistakes_are_named(segmentation, mistake):
     assert mistake in masks.find_mistake(segmentation, 30, 40)
+
+
+@given(random_masks())
+@properties
+def test_the_bitmap_within_the_box(mask):
+    """What pycocotools decodes, without what is around the object."""
+    rle = masks.encode(mask)
+    bitmap, (x, y) = masks.decode_in_box(rle)
+    whole = np.zeros_like(mask)
+    whole[y : y + bitmap.shape[0], x : x + bitmap.shape[1]] = bitmap
+    np.testing.assert_array_equal(whole, mask)
+    if mask.any():
+        assert bitmap.any(0)[[0, -1]].all() and bitmap.any(1)[[0, -1]].all()

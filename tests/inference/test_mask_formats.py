@@ -9,12 +9,13 @@ import pytest
 import torch
 from detectron2.structures import Boxes, Instances, ROIMasks
 from detectron2.utils.visualizer import Visualizer
+from pycocotools import mask as mask_util
 
 from helpers import NAMES
 from scnet import Predictor
 from scnet.inference.coco_results import CocoResults
 from scnet.inference.inputs import Frame, InputImage
-from scnet.inference.mask_formats import RLEMasks, to_bitmap, to_rle
+from scnet.inference.mask_formats import RLEMasks, to_rle
 from scnet.inference.outputs import label_map
 from scnet.visualization import draw_detections
 
@@ -43,7 +44,7 @@ def rles(bitmaps):
 
 
 def decoded(masks):
-    return np.stack([to_bitmap(x) for x in masks])
+    return np.stack([mask_util.decode(to_rle(x)) for x in masks])
 
 
 @pytest.mark.parametrize("augmented", [False, True])

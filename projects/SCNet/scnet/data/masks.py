@@ -4,7 +4,7 @@ A segmentation is a list of polygons [[x1, y1, x2, y2, ...], ...] in pixels, or 
 {"size": [height, width], "counts": ...} whose counts are run lengths or COCO's packed string.
 """
 
-from typing import Any, Dict, List, Optional, Sequence, TypeGuard, Union
+from typing import Any, Dict, List, Optional, Sequence, Tuple, TypeGuard, Union
 
 import numpy as np
 from pycocotools import mask as mask_util
@@ -150,6 +150,21 @@ def encode(bitmap: np.ndarray) -> Dict:
     """Make an RLE that json can write of a bitmap (H, W) bool."""
     rle = mask_util.encode(np.asarray(bitmap, np.uint8, order="F"))
     return {"size": rle["size"], "counts": rle["counts"].decode()}
+
+
+def decode_in_box(rle: Dict) -> Tuple[np.ndarray, Tuple[int, int]]:
+    """Make the bitmap of a packed RLE within its box, where that of the image may be large.
+
+    Returns:
+        (h, w) uint8, and the corner (x, y) of the box in the image; (0, 0) if there are no pixels.
+    """
+    x, y, w, h = map(int, mask_util.toBbox(rle))
+    height = rle["size"][0]
+    begin, end = x * height, (x + w) * height  # the columns that the box has
+    places = np.clip(np.cumsum(unpack_runs([rle["counts"]])[0]), begin, end)
+    runs = np.diff(places, prepend=begin)
+    columns = np.repeat((np.arange(len(runs)) % 2).astype(np.uint8), runs)
+    return np.ascontiguousarray(columns.reshape(w, height).T[y : y + h]), (x, y)
 
 
 def place(bitmap: np.ndarray, left: int, top: int, height: int, width: int) -> Dict:

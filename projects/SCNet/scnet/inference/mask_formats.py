@@ -8,11 +8,9 @@ Shapes: R objects, M the side of the masks within boxes, (H, W) the size of the 
 
 from typing import Dict, Union
 
-import numpy as np
 import torch
 from detectron2.modeling.postprocessing import detector_postprocess
 from detectron2.structures import Boxes, Instances, ROIMasks
-from pycocotools import mask as mask_util
 from torch import Tensor
 
 from ..data.masks import encode
@@ -91,8 +89,3 @@ def _paste_rle(mask: Tensor, box: Tensor, height: int, width: int) -> Dict:
 def to_rle(mask: Union[Tensor, Dict]) -> Dict:
     """Get the RLE of a mask (H, W) bool or of an RLE."""
     return mask if isinstance(mask, dict) else encode(mask.numpy())
-
-
-def to_bitmap(mask: Union[Tensor, Dict]) -> np.ndarray:
-    """Get the bitmap (H, W) bool of a mask of the same kinds."""
-    return mask_util.decode(mask).view(bool) if isinstance(mask, dict) else mask.numpy()

@@ -8,10 +8,11 @@ from typing import List, Optional, Sequence
 import numpy as np
 from detectron2.structures import Instances
 
+from ..data.masks import decode_in_box
 from ..visualization import draw_detections, write_rgb
 from ..whole_files import write_png
 from .inputs import Frame, Input, InputImage, InputVideo
-from .mask_formats import to_bitmap
+from .mask_formats import to_rle
 from .video_files import Video, open_video
 
 
@@ -132,7 +133,8 @@ def label_map(instances: Instances) -> np.ndarray:
         raise ValueError("The model predicts no masks (MODEL.MASK_ON False).")
     labels = np.zeros(instances.image_size, np.uint8 if len(instances) < 256 else np.uint16)
     for label, k in reversed(list(enumerate(by_score(instances), 1))):
-        labels[to_bitmap(instances.pred_masks[k])] = label
+        bitmap, (x, y) = decode_in_box(to_rle(instances.pred_masks[k]))
+        labels[y : y + bitmap.shape[0], x : x + bitmap.shape[1]][bitmap.astype(bool)] = label
     return labels
 
 

@@ -6,6 +6,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as mask_util
 
+from ..data.masks import decode_in_box
+
 MIN_IOU = 0.98  # of a mask and its polygons
 
 
@@ -24,7 +26,7 @@ def to_polygons(rle: Dict, tolerance: float) -> Optional[List[List[float]]]:
         [[x1, y1, x2, y2, ...], ...] in pixels of the image; None if the mask has a hole, which
         polygons in COCO format cannot have.
     """
-    mask, (x, y) = _within_box(rle)
+    mask, (x, y) = decode_in_box(rle)
     outlines, parents = _trace(mask)
     if (parents >= 0).any():
         return None
@@ -47,7 +49,7 @@ def to_rings(rle: Dict) -> List[List[np.ndarray]]:
         for each part of the mask its outline, and then those of its holes; each (N, 2), x and y in
         pixels of the image. nothing if the mask has no pixels.
     """
-    mask, corner = _within_box(rle)
+    mask, corner = decode_in_box(rle)
     outlines, parents = _trace(mask)
     parts: Dict[int, List[np.ndarray]] = {}
     for k, (outline, parent) in enumerate(zip(outlines, parents.tolist())):
@@ -57,12 +59,6 @@ def to_rings(rle: Dict) -> List[List[np.ndarray]]:
         else:
             parts.setdefault(parent, []).append(ring)
     return list(parts.values())
-
-
-def _within_box(rle: Dict) -> Tuple[np.ndarray, Tuple[int, int]]:
-    """The bitmap (h, w) of a mask within its box, and the corner (x, y) of the box."""
-    x, y, w, h = map(int, mask_util.toBbox(rle))
-    return np.ascontiguousarray(mask_util.decode(rle)[y : y + h, x : x + w]), (x, y)
 
 
 def _trace(mask: np.ndarray) -> Tuple[Sequence[np.ndarray], np.ndarray]:

@@ -31,6 +31,19 @@ def read_json(path: str, kind: Type[T], what: str) -> T:
         raise ValueError(f"'{path}' is not {what}: {error}.") from error
 
 
+def read_lines(path: str) -> List[str]:
+    """Read the lines of a text file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is not in UTF-8.
+    """
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"'{path}' is no text in UTF-8: {error}. Save it in UTF-8.") from error
+
+
 def read_xml(path: str) -> Element:
     """Read an xml file, which must define no entities: a few lines of these can fill the memory.
 

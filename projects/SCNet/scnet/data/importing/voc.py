@@ -20,6 +20,7 @@ from .files import (
     must_be_folder,
     name_in,
     numbers_of,
+    read_lines,
     read_xml,
     size_of_image,
     text_of,
@@ -90,7 +91,7 @@ def _read_labelmap(path: str) -> Dict[int, str]:
         ValueError: a line has another form.
     """
     classes = {}
-    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    lines = read_lines(path)
     for k, line in enumerate(x for x in lines if x.strip() and not x.startswith("#")):
         try:
             name, channels, *_ = line.split(":")
@@ -111,7 +112,7 @@ def _list_images(folder: str) -> Dict[str, str]:
     if paths:
         found: Dict[str, str] = {}
         for path in paths:
-            for line in Path(path).read_text(encoding="utf-8").split():
+            for line in filter(None, map(str.strip, read_lines(path))):
                 found.setdefault(line, Path(path).stem)
         return found
     places = [("SegmentationObject", ".png"), ("Annotations", ".xml")]

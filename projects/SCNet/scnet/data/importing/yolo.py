@@ -6,13 +6,12 @@ is that of https://docs.ultralytics.com/datasets/segment.
 """
 
 import os
-from pathlib import Path
 from typing import Any, Dict, Iterator, List, Tuple, Union
 
 import msgspec
 import yaml
 
-from .files import find_files, find_images, must_be_folder, name_in, size_of_image
+from .files import find_files, find_images, must_be_folder, name_in, read_lines, size_of_image
 from .labels import LabelledImage, LabelledObject, Labels, Request
 
 SPLITS = ("train", "val", "test")
@@ -56,7 +55,7 @@ def read_yolo(request: Request) -> Labels:
         data = read_data_yaml(path)
     else:
         must_be_folder(folder, FORM, "classes.txt")
-        lines = Path(folder, "classes.txt").read_text(encoding="utf-8").splitlines()
+        lines = read_lines(os.path.join(folder, "classes.txt"))
         data = DataYaml([line.strip() for line in lines if line.strip()])
     if data.kpt_shape:
         raise ValueError(f"'{folder}' has poses (kpt_shape), which are no masks.")
@@ -99,7 +98,7 @@ def _list_images(root: str, data: DataYaml) -> Iterator[Tuple[str, str]]:
             if os.path.isdir(found):
                 paths = list(find_images(found))
             else:
-                lines = Path(found).read_text(encoding="utf-8").splitlines()
+                lines = read_lines(found)
                 paths = [_find(line.strip(), root, data.path) for line in lines if line.strip()]
             for path in paths:
                 yield path, split
@@ -160,7 +159,7 @@ def read_objects(path: str, size: Tuple[int, int], classes: Dict[int, str]) -> L
     """
     height, width = size
     objects = []
-    for row, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for row, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue
         where = f"'{path}', line {row}"
