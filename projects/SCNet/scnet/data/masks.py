@@ -161,8 +161,8 @@ def decode_in_box(rle: Dict) -> Tuple[np.ndarray, Tuple[int, int]]:
     x, y, w, h = map(int, mask_util.toBbox(rle))
     height = rle["size"][0]
     begin, end = x * height, (x + w) * height  # the columns that the box has
-    places = np.clip(np.cumsum(unpack_runs([rle["counts"]])[0]), begin, end)
-    runs = np.diff(places, prepend=begin)
+    [runs] = unpack_runs([rle["counts"]])
+    runs = np.diff(np.clip(np.cumsum(runs), begin, end), prepend=begin)
     columns = np.repeat((np.arange(len(runs)) % 2).astype(np.uint8), runs)
     return np.ascontiguousarray(columns.reshape(w, height).T[y : y + h]), (x, y)
 
