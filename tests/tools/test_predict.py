@@ -281,7 +281,9 @@ def test_the_smallest_image_is_predicted(predict, images, tmp_path):
 
 def test_nothing_to_predict_with_and_nothing_to_write(check_refused, images):
     check_refused("Add --opts MODEL.WEIGHTS", "--input", images, weights="")
-    check_refused("Give --output, --json, --coco, --geojson or --masks", "--input", images, output=())
+    check_refused(
+        "Give --output, --json, --coco, --geojson or --masks", "--input", images, output=()
+    )
 
 
 def test_images_and_a_video_in_all_formats(predict, weights, images, video, tiny_cfg, tmp_path):
