@@ -171,9 +171,10 @@ def test_a_stream_that_falls_silent_breaks(quick, logged):
 
     def answer(handler):
         begin(handler)
-        for _ in range(ENOUGH):
-            send(handler, 10)
-        over.wait(60)
+        for level in (10, 90):
+            for _ in range(ENOUGH):
+                send(handler, level)
+            over.wait(20)
 
     with serve(answer) as url:
         [source] = find_inputs([f"{url}/cam"])
@@ -188,7 +189,7 @@ def test_a_stream_that_falls_silent_breaks(quick, logged):
     assert "was opened again 1 times" in logged.text
 
 
-def test_a_video_in_the_network_has_an_end(video, logged):
+def test_a_video_in_the_network_has_an_end(video, quick, logged):
     """It is no stream that breaks, and none of its frames is dropped."""
     content = Path(video).read_bytes()
 
