@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import shutil
+import sys
 
 import cv2
 import numpy as np
@@ -123,3 +124,9 @@ def test_context(demo, photo, monkeypatch):
     assert demo.tabs == ["Instances", "Semantic map", "Image scores"]
     demo.semantic_names, demo.has_image_scores = [], False
     assert demo.tabs == ["Instances"]
+
+
+def test_the_page_needs_gradio(demo, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", None)  # as if it were not installed
+    with pytest.raises(ImportError, match="pip install 'gradio"):
+        demo.page()

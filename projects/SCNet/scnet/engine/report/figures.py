@@ -9,6 +9,7 @@ import numpy as np
 from markupsafe import Markup
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 # Colours that can be told apart on white and on black.
 COLORS = (
@@ -80,7 +81,10 @@ def draw_lines(
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         axes.grid(linewidth=0.5)
-        axes.set(xlabel=x, ylabel=y, xlim=x_range, ylim=y_range, yscale="log" if log else "linear")
+        axes.set(xlabel=x, ylabel=y, yscale="log" if log else "linear")
+        if log:  # the usual labels are formulas, which OPTIONS leaves as text
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter(NullFormatter())
         colors = iter(COLORS * (1 + len(lines) // len(COLORS)))
         for line in lines:
             strong, faint = line.kind == "strong", line.kind == "faint"
@@ -94,6 +98,10 @@ def draw_lines(
                 markevery=None if line.mark is None else [line.mark],
                 markersize=5,
             )
+        if x_range:  # a limit of None would stop the axis from following the curves
+            axes.set_xlim(x_range)
+        if y_range:
+            axes.set_ylim(y_range)
         if any(line.name for line in lines):
             columns = min(3, len(lines))
             figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=columns)
