@@ -13,14 +13,14 @@ def test_the_import_warns_of_nothing_deprecated(run):
 
 
 @pytest.mark.parametrize("name, ending", [("torchscript", "ts"), ("onnx", "onnx")])
-def test_tools(run, tiny_cfg, make_model, tmp_path, video, name, ending):
+def test_tools(run, run_forked, tiny_cfg, make_model, tmp_path, video, name, ending):
     """The tool that writes files, and the one that reads them."""
     pytest.importorskip("onnxruntime")
     model, weights = make_model(tiny_cfg), tmp_path / "model.pth"
     spread_out(model.eval(), torch.rand(3, 64, 80) * 255)
     torch.save({"model": model.state_dict()}, weights)
     file = tmp_path / f"model.{ending}"
-    written = run(
+    written = run_forked(
         *("projects/SCNet/tools/export.py", "--config-file", get_config_file("quickstart.yaml")),
         *("--format", name, "--output", file, "--size", "60", "90"),
         *("--opts", *TINY, "MODEL.WEIGHTS", weights),

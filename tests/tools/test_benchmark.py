@@ -50,14 +50,14 @@ def cfgs():
 
 
 @pytest.fixture(scope="module")
-def report(run, cfgs, tmp_path_factory):
+def report(run_forked, cfgs, tmp_path_factory):
     """What the tool wrote and printed for a shipped config and two files."""
     folder = tmp_path_factory.mktemp("benchmark")
     for name in VARIANTS:
         (folder / f"{name}.yaml").write_text(cfgs[name].dump())
     files = ["quickstart.yaml", *(folder / f"{name}.yaml" for name in VARIANTS)]
     fixed = ["--device", "cpu", "--threads", 1, "--size", 64, 96, "--rounds", 2]
-    printed = run(
+    printed = run_forked(
         SCRIPT, "--config-file", *files, *fixed, "--output", folder / "out", "--opts", *TINY
     ).stdout
     written = json.loads((folder / "out/benchmark.json").read_text())
