@@ -142,7 +142,6 @@ class H264Video(Video):
         self.ticks = max(self.ticks + 1, round(time * TICKS))  # they must rise
         frame = VideoFrame.from_ndarray(picture, format="rgb24")
         frame.pts, frame.time_base = self.ticks, Fraction(1, TICKS)
-        frame.duration = round(TICKS / self.rate)
         self.container.mux(self.stream.encode(frame))
         self.count += 1
 
