@@ -57,6 +57,12 @@ def test_a_data_set_of_what_is_drawn(predict, images, tmp_path):
     ]
     assert json.loads((tmp_path / "all.json").read_text()) == found
 
+    # A class may have a lower one than --threshold: the model is asked for as much.
+    lower = ["--class-threshold", f"{name}=0", "--overwrite"]
+    predict("--input", images, *lower, threshold=1, output=("--coco", path))
+    scores = [x["score"] for x in found if x["category_name"] == name]
+    assert [x["score"] for x in json.loads(path.read_text())["annotations"]] == scores
+
 
 def test_tiles_are_predicted(predict, images, tmp_path, monkeypatch):
     seen = []
