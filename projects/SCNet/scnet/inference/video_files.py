@@ -202,8 +202,9 @@ def open_video(path: str, rate: float, size: Sequence[int]) -> Video:
     """
     if find_spec("av") is not None:
         return H264Video(path, rate, size)
+    video = Mpeg4Video(path, rate, size)
     logger.warning(
         f"'{path}' is in MPEG-4 Part 2, which browsers do not play. With the package av it is in "
         "H.264, which they play: pip install 'av>=15.0' (the extra 'video' of this package)."
     )
-    return Mpeg4Video(path, rate, size)
+    return video
