@@ -20,6 +20,13 @@ from scnet.engine.full_disk import (
 )
 
 
+@pytest.fixture
+def no_other_logs(monkeypatch):
+    """The logs of other tests are not written to."""
+    for name in LOGGERS:
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
+
+
 def warnings(caplog):
     return [x.getMessage() for x in caplog.records if x.levelno == logging.WARNING]
 
@@ -46,6 +53,7 @@ def test_metrics_pause(tmp_path, lines_of, caplog):
     assert all(f"JSONWriter cannot write to '{tmp_path}': " in x for x in messages)
 
 
+@pytest.mark.usefixtures("no_other_logs")
 def test_tensorboard_pauses(tmp_path, monkeypatch, caplog):
     """Its thread says nothing by itself, and where there is room again it writes again."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -92,9 +100,8 @@ def test_other_errors_of_writers_are_raised(tmp_path):
         writer.write()
 
 
-def test_a_log_pauses(tmp_path, monkeypatch):
-    for name in LOGGERS:  # without the logs of other tests
-        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
+@pytest.mark.usefixtures("no_other_logs")
+def test_a_log_pauses(tmp_path):
     loggers = [logging.getLogger(name) for name in LOGGERS[:2]]
     for logger in loggers:
         setup_logger(str(tmp_path), name=logger.name, configure_stdout=False)
