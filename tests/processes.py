@@ -10,7 +10,7 @@ import runpy
 import subprocess
 import sys
 import tempfile
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from pathlib import Path
 
 import torch
@@ -53,6 +53,9 @@ def _run(args, log, env):
     os.environ.update(env)
     os.chdir(REPOSITORY)
     tempfile.tempdir = None  # TMPDIR may be another one
+    # A child of a fork server would start its own processes, such as those that load data, with
+    # another one. Those of users are started as is usual on their system.
+    set_start_method(None, force=True)
     spawn = torch.multiprocessing.start_processes
     torch.multiprocessing.start_processes = lambda *args, **kwargs: spawn(
         *args, **{**kwargs, "start_method": "fork"}
