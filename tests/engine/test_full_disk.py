@@ -5,6 +5,7 @@ import logging
 import sys
 import threading
 from contextlib import redirect_stderr
+from functools import partial
 
 import pytest
 from detectron2.engine import HookBase
@@ -31,16 +32,17 @@ def warnings(caplog):
     return [x.getMessage() for x in caplog.records if x.levelno == logging.WARNING]
 
 
+def write_loss(writer, storage, value):
+    storage.put_scalar("loss", value, smoothing_hint=False)
+    writer.write()
+    storage.step()
+
+
 def test_metrics_pause(tmp_path, lines_of, caplog):
     path = tmp_path / "metrics.json"
     writer = PatientWriter(JSONWriter(str(path)), str(tmp_path))
     with EventStorage() as storage:
-
-        def write(value):
-            storage.put_scalar("loss", value, smoothing_hint=False)
-            writer.write()
-            storage.step()
-
+        write = partial(write_loss, writer, storage)
         write(0)
         for value in (1, 4):
             with room_for(path.stat().st_size + 5):
@@ -63,12 +65,7 @@ def test_tensorboard_pauses(tmp_path, monkeypatch, caplog):
     tensorboard = TensorboardXWriter(str(tmp_path), flush_secs=0)
     writer = PatientWriter(tensorboard, str(tmp_path))
     with EventStorage() as storage:
-
-        def write(value):
-            storage.put_scalar("loss", value, smoothing_hint=False)
-            writer.write()
-            storage.step()
-
+        write = partial(write_loss, writer, storage)
         write(0)
         tensorboard._writer.flush()
         [path] = tmp_path.iterdir()

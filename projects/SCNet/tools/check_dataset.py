@@ -93,7 +93,7 @@ def import_data(args: Namespace) -> List[str]:
 @ends_on_ctrl_c
 def main() -> None:
     args = parse_args()
-    from scnet.data.own_data import data_opts, read_cfg_of
+    from scnet.data.own_data import given_opts, read_cfg_of
     from scnet.data.validation.check_dataset import check_datasets
     from scnet.data.validation_split import split_training_set
 
@@ -102,8 +102,7 @@ def main() -> None:
         cfg = read_cfg_of(args)
         if args.val_fraction is not None:
             folder = os.path.join(args.output or elsewhere, "split")
-            keep = [*data_opts(args), *args.opts][::2]
-            print(split_training_set(cfg, args.val_fraction, folder, keep))
+            print(split_training_set(cfg, args.val_fraction, folder, given_opts(args)[::2]))
         fit = check_datasets(
             cfg,
             args.opts[::2],

@@ -9,7 +9,7 @@ from detectron2.config import CfgNode
 from tabulate import tabulate
 from torch.distributed import is_torchelastic_launched
 
-from scnet.data.own_data import data_opts, read_cfg_of, register_datasets
+from scnet.data.own_data import given_opts, read_cfg_of, register_datasets
 from scnet.data.validation_split import PARTS, split_into_folds
 from scnet.engine.evaluation.results import METRICS
 from scnet.engine.measured import is_finished
@@ -46,7 +46,7 @@ def cross_validate(args: Namespace) -> None:
     refuse_to_overwrite(str(output))
     refuse_folds(output, args.folds, args.resume)
     splits = [str(folder / "split") for folder in folders]
-    given = [*data_opts(args), *args.opts][::2]
+    given = given_opts(args)[::2]
     print("\n".join(split_into_folds(cfg, splits, given)), flush=True)
     settings = cfg.dump() + f"{args.epochs} {args.batch} {args.lr}"
     for folder in folders:

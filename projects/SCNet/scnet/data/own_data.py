@@ -25,14 +25,14 @@ MAPS = {
 }
 
 
-def data_opts(args: Namespace) -> List:
-    """The arguments --train-json and so on, as keys and values of the config in turn.
+def given_opts(args: Namespace) -> List:
+    """What the arguments of a tool set, as keys and values of the config in turn.
 
     Args:
-        args: with the names in :data:`ARGUMENTS`; lists of paths.
+        args: with the names in :data:`ARGUMENTS`, lists of paths, and ``opts``, which come last.
     """
     given = {f"DATASETS.{key}": tuple(getattr(args, name)) for name, key in ARGUMENTS.items()}
-    return [x for key, paths in given.items() if paths for x in (key, paths)]
+    return [*(x for key, paths in given.items() if paths for x in (key, paths)), *args.opts]
 
 
 def read_cfg_of(args: Namespace) -> CfgNode:
@@ -42,11 +42,11 @@ def read_cfg_of(args: Namespace) -> CfgNode:
     ``nuclei.yaml``: without data to evaluate on nothing is evaluated.
 
     Args:
-        args: with the names in :data:`ARGUMENTS`, ``config_file`` and ``opts``.
+        args: see :func:`given_opts`; and ``config_file``.
 
     Errors as for :func:`read_cfg`.
     """
-    opts: List = [*data_opts(args), *args.opts]
+    opts = given_opts(args)
     replaced = "DATASETS.TRAIN_JSON" in opts[::2]
     example: List = ["DATASETS.TEST_JSON", (), "DATASETS.TEST_IMAGES", ()] if replaced else []
     return read_cfg(args.config_file, [*example, *opts])

@@ -19,7 +19,7 @@ from ..data.broken_images import skips_broken_images
 from ..data.config_from_data import configure_for_datasets, configure_semantic
 from ..data.datasets.catalog import check_registered
 from ..data.once_per_machine import once_per_machine
-from ..data.own_data import data_opts, read_cfg_of, register_datasets
+from ..data.own_data import given_opts, read_cfg_of, register_datasets
 from ..data.pixel_sample import set_pixel_statistics
 from ..data.sizes_from_data import configure_sizes, set_sizes, sizes_of
 from ..data.validation_split import split_training_set
@@ -45,7 +45,7 @@ def setup(args: Namespace) -> CfgNode:
     """Read the config, register and check the data sets that it names, set up logging.
 
     Args:
-        args: of Detectron2's ``default_argument_parser``, and those that :func:`data_opts` takes.
+        args: of Detectron2's ``default_argument_parser``, and those that :func:`given_opts` takes.
 
     Returns:
         the frozen config.
@@ -162,7 +162,7 @@ def split_data(cfg: CfgNode, args: Namespace) -> str:
         on_main_process(refuse_to_overwrite, cfg.OUTPUT_DIR)
     folder = os.path.join(cfg.OUTPUT_DIR, "split")
     # One process writes. The others find the files, but on machines with disks of their own.
-    options = args.val_fraction, folder, [*data_opts(args), *args.opts][::2]
+    options = args.val_fraction, folder, given_opts(args)[::2]
     sentence = on_main_process(split_training_set, cfg.clone(), *options)
 
     def follow() -> CfgNode:
