@@ -7,6 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scnet.data import content as content_module
+from scnet.data.canonical_form import CanonicalForm
 from scnet.data.coco_file import decode, read_coco_file
 from scnet.data.content import OpenContent, Reading
 from scnet.data.validation.check_json import check_json, usable_part
@@ -65,12 +66,13 @@ def test_annotations_that_are_no_objects(json_file, entry):
 
 def test_annotations_are_made_run_by_run(coco_set, monkeypatch):
     made = []
+    read = CanonicalForm.read_plain
     monkeypatch.setattr(content_module, "RUN", 2)
-    monkeypatch.setattr(content_module, "decode", lambda x: made.append(x) or decode(x))
+    monkeypatch.setattr(CanonicalForm, "read_plain", lambda *x: made.extend(x[1]) or read(*x))
     runs = OpenContent(str(coco_set.json_file)).runs()
     assert made == []
-    assert [x["id"] for x in next(runs).annotations] == [1, 2] and len(made) == 2
-    assert [x["id"] for x in next(runs).annotations] == [3]
+    assert [x.get("id") for x in next(runs).annotations] == [1, 2] and len(made) == 2
+    assert [x.get("id") for x in next(runs).annotations] == [3]
     assert next(runs, None) is None
 
 

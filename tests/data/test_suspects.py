@@ -1,7 +1,10 @@
 """Annotations that are not looked at one by one have nothing that is worth a message."""
 
 import copy
+import json
+import re
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -66,6 +69,14 @@ def runs(draw):
 IMAGE_OF = {x["id"]: x for x in IMAGES if x["file_name"]}
 
 
+def as_run(form, annotations):
+    """Annotations as :class:`scnet.data.content.OpenContent` makes them, and their dicts."""
+    converted = list(map(form.convert, annotations))
+    plain = form.read_plain(annotations)
+    assert all(a is b for a, b, p in zip(annotations, converted, plain) if p)
+    return Run([p or x for p, x in zip(plain, converted)], converted), converted
+
+
 def new_check():
     return AnnotationCheck("a.json", {5: "cat"}, IMAGE_OF, Report())
 
@@ -79,10 +90,8 @@ def test_what_is_not_looked_at_is_as_if_it_had_been(first, second):
     form = CanonicalForm(IMAGES, CATEGORIES)
     check, one_by_one = new_check(), new_check()
     for run in (first, second):
-        plain = list(map(form.is_plain, run))
-        converted = list(map(form.convert, run))
-        assert all(a is b for a, b, p in zip(run, converted, plain) if p)
-        for x, suspect in zip(converted, find_suspects(Run(converted, converted, plain), check)):
+        run, converted = as_run(form, run)
+        for x, suspect in zip(converted, find_suspects(run, check)):
             image = find(IMAGE_OF, x.get("image_id"))
             usable = one_by_one.is_usable(x, image)
             if suspect:
@@ -94,14 +103,26 @@ def test_what_is_not_looked_at_is_as_if_it_had_been(first, second):
     assert check.ids == one_by_one.ids and check.reach == one_by_one.reach
 
 
+@settings(max_examples=100)
+@given(runs())
+@example([GOOD, {**GOOD, "segmentation": [POLYGON[:5]]}, {**GOOD, "image_id": 1.0}])
+@example([GOOD, {**GOOD, "bbox": [1, 1, 8, 10**400]}, {**GOOD, "segmentation": RLE}])
+def test_text_and_dicts_are_read_alike(run):
+    form = CanonicalForm(IMAGES, CATEGORIES)
+    texts = [json.dumps(x) for x in run]
+    if not re.search("NaN|Infinity", "".join(texts)):  # a file with these is not read as text
+        entries = [msgspec.Raw(x.encode()) for x in texts]
+        assert form.read_plain(entries) == form.read_plain(run)
+
+
 @pytest.mark.parametrize("key", ["area", "iscrowd", "segmentation", None])
 def test_good_annotations_are_not_looked_at(key):
     run = [{**GOOD, "id": k, "area": 30.5, "iscrowd": 1} for k in range(4)]
     for annotation in run:
         annotation.pop(key, None)
-    plain = list(map(CanonicalForm(IMAGES, CATEGORIES).is_plain, run))
     check = new_check()
-    assert find_suspects(Run(run, run, plain), check) == [False] * 4
+    run, _ = as_run(CanonicalForm(IMAGES, CATEGORIES), run)
+    assert find_suspects(run, check) == [False] * 4
     assert check.ids == {0, 1, 2, 3} and check.reach == 9
 
 
@@ -142,9 +163,8 @@ def test_a_mistake_is_looked_at(change):
     for run in ([*good, {**GOOD, "id": 1, **change}], [{**GOOD, "id": 0, **change}, *good]):
         check = new_check()
         check.ids.add(0)
-        plain = list(map(form.is_plain, run))
-        run = list(map(form.convert, run))
-        suspects = find_suspects(Run(run, run, plain), check)
+        made, run = as_run(form, run)
+        suspects = find_suspects(made, check)
         (place,) = [k for k, x in enumerate(run) if x not in good]
         assert suspects[place]
         image = find(IMAGE_OF, run[place].get("image_id"))

@@ -7,15 +7,54 @@ import ast
 import math
 import re
 from itertools import chain
-from typing import Any, Callable, Dict, Iterable, List, Set, Tuple
+from typing import (
+    Annotated,
+    Any,
+    Callable,
+    Dict,
+    Iterable,
+    List,
+    Literal,
+    Optional,
+    Sequence,
+    Set,
+    Tuple,
+    Union,
+)
 
-from .coco_file import Id, cut, is_id
+import msgspec
+
+from .coco_file import Entry, Id, cut, is_id
 
 NUMBERS = {int, float}
 IDS = {int, str}
 WHOLE = re.compile(r"\s*[+-]?[0-9]{1,30}(\.0*)?\s*")
 DECIMAL = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*")
 IS_CROWD = {False: 0, True: 1, None: 0, "0": 0, "1": 1}  # 0.0 and 1.0 are equal to False and True
+
+
+class PlainAnnotation(msgspec.Struct, gc=False):
+    """The part of an annotation that is looked at, with the types that COCO documents.
+
+    Values of other types are an error: msgspec converts nothing but integers, to floats.
+    """
+
+    id: Union[int, Annotated[str, msgspec.Meta(min_length=1)]]
+    image_id: Id
+    category_id: Id
+    bbox: Annotated[List[float], msgspec.Meta(min_length=4, max_length=4)]
+    iscrowd: Literal[0, 1] = 0
+    ignore: Union[bool, int, None] = None
+    area: Annotated[float, msgspec.Meta(gt=0, lt=1e15)] = 1.0
+    # An RLE may be anything: whoever meets one takes the dict.
+    segmentation: Union[List[Annotated[List[float], msgspec.Meta(min_length=6)]], Dict, None] = None
+
+    def get(self, key: str) -> Any:
+        """Get a value by its key in the file."""
+        return getattr(self, key)
+
+
+_decode_list = msgspec.json.Decoder(List[PlainAnnotation]).decode
 
 
 class CanonicalForm:
@@ -63,30 +102,28 @@ class CanonicalForm:
         """
         return self._apply(annotation, self._of_annotation)
 
-    def is_plain(self, annotation: Dict) -> bool:
-        """Whether an annotation is like almost all of a good file; most are seen to be so at once.
+    def read_plain(self, entries: List[Entry]) -> List[Optional[PlainAnnotation]]:
+        """Read the annotations that are like almost all of a good file.
 
-        Then there is nothing to convert, and nothing wrong with it but perhaps its coordinates and
-        an id that another has. It has polygons of three points or more, or no mask.
+        There is nothing to convert in these, and nothing wrong with them but perhaps their
+        coordinates and an id that another has. They have polygons or no mask.
+
+        Args:
+            entries: text or dicts, as they are in the file.
+
+        Returns:
+            None in the place of each other one.
         """
-        get = annotation.get
-        box, area, mask = get("bbox"), get("area", 1), get("segmentation")
-        image, category, is_crowd = get("image_id"), get("category_id"), get("iscrowd", 0)
+        found = _read_all(entries)
+        return [x if x and self._is_plain(x) else None for x in found]
+
+    def _is_plain(self, x: PlainAnnotation) -> bool:
+        """Whether it needs no conversion, see :meth:`read_plain`."""
         return (
-            is_id(get("id"))
-            and type(image) in IDS
-            and image in self._image_ids
-            and type(category) in IDS
-            and category in self._category_ids
-            and type(is_crowd) is int
-            and 0 <= is_crowd <= 1
-            and not get("ignore")
-            and type(area) in NUMBERS
-            and 0 < area < 1e15
-            and type(box) is list
-            and len(box) == 4
-            and NUMBERS.issuperset(map(type, box))
-            and (mask is None or (type(mask) is list and all(map(_is_plain_polygon, mask))))
+            x.image_id in self._image_ids
+            and x.category_id in self._category_ids
+            and not x.ignore
+            and type(x.segmentation) is not dict
         )
 
     def sentences(self) -> List[str]:
@@ -110,8 +147,14 @@ class CanonicalForm:
         return {**entry, **new} if new else entry
 
 
-def _is_plain_polygon(x: Any) -> bool:
-    return type(x) is list and len(x) >= 6 and not len(x) % 2 and NUMBERS.issuperset(map(type, x))
+def _read_all(entries: List[Entry]) -> Sequence[Optional[PlainAnnotation]]:
+    """Read annotations, all at once where that can be; None if values have other types."""
+    try:
+        if isinstance(entries[0], dict):
+            return msgspec.convert(entries, List[PlainAnnotation])
+        return _decode_list(b"[" + b",".join(entries) + b"]")  # type: ignore[arg-type]
+    except msgspec.DecodeError:
+        return [None] if len(entries) == 1 else [_read_all([x])[0] for x in entries]
 
 
 class _Reference:

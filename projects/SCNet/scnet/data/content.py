@@ -1,13 +1,13 @@
 """The content of a COCO json file as the checks, the training and the evaluation read it."""
 
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Dict, Iterator, List, NamedTuple, Optional, Set, Tuple, Union
 
-from .canonical_form import CanonicalForm
+from .canonical_form import CanonicalForm, PlainAnnotation
 from .coco_file import Content, Entry, Id, decode, is_id, read_coco_file
 from .collector import paused_collector
 from .image_names import find_images
 
-RUN = 256  # annotations that are made at a time; they fit in the cache of a processor
+RUN = 256
 
 
 class Reading(NamedTuple):
@@ -29,14 +29,13 @@ class Run(NamedTuple):
     """Some annotations of a file, in their order.
 
     Attributes:
-        annotations: in COCO's forms.
+        annotations: in COCO's forms; those like almost all of a good file are no dicts, which is
+            fast. Both have ``get``.
         entries: each as it takes little memory, for :func:`scnet.data.coco_file.decode`.
-        plain: see :meth:`CanonicalForm.is_plain`.
     """
 
-    annotations: List[Dict]
+    annotations: List[Union[PlainAnnotation, Dict]]
     entries: List[Entry]
-    plain: List[bool]
 
 
 class OpenContent:
@@ -102,22 +101,26 @@ class OpenContent:
             yield self._run(entries[start : start + RUN])
 
     def _run(self, entries: List[Entry]) -> Run:
-        annotations = list(map(decode, entries))
-        plain = list(map(self._form.is_plain, annotations))
-        for k, annotation in enumerate(annotations):
-            new = annotation if plain[k] else self._form.convert(annotation)
+        annotations: List[Union[PlainAnnotation, Dict]] = []
+        for k, plain in enumerate(self._form.read_plain(entries)):
+            if plain and not (plain.iscrowd and self._crowds_are_objects):
+                annotations.append(plain)
+                continue
+            annotation = decode(entries[k])
+            new = self._form.convert(annotation)
             if self._crowds_are_objects and new.get("iscrowd") == 1:
                 new = {**new, "iscrowd": 0}
             if new is not annotation:
-                annotations[k] = entries[k] = new
-        run = Run(annotations, entries, plain)
+                entries[k] = new
+            annotations.append(new)
         if not self._ids_left_out:
-            return run
-        kept = [x for x in zip(*run) if not self._is_left_out(x[0].get("category_id"))]
+            return Run(annotations, entries)
+        kept = [x for x in zip(annotations, entries) if not self._is_left_out(x[0])]
         self._num_left_out += len(annotations) - len(kept)
-        return Run(*map(list, zip(*kept))) if kept else Run([], [], [])
+        return Run([x for x, _ in kept], [x for _, x in kept])
 
-    def _is_left_out(self, category: Any) -> bool:
+    def _is_left_out(self, annotation: Union[PlainAnnotation, Dict]) -> bool:
+        category = annotation.get("category_id")
         return is_id(category) and category in self._ids_left_out
 
     def notes(self) -> List[str]:
@@ -143,5 +146,5 @@ def read_content(json_file: str, reading: Reading = AS_IT_IS) -> Tuple[Content, 
     found = OpenContent(json_file, reading=reading)
     content = {**found.parts, "images": found.images, "categories": found.categories}
     if found.size is not None:
-        content["annotations"] = [x for run in found.runs() for x in run.annotations]
+        content["annotations"] = [decode(x) for run in found.runs() for x in run.entries]
     return content, found.notes()

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from detectron2.utils import comm
 
+from .collector import paused_collector
+
 T = TypeVar("T")
 
 
@@ -135,6 +137,7 @@ def taken(items: List[T]) -> Iterator[T]:
         yield items.pop()
 
 
+@paused_collector()  # each item is gone as soon as it is packed
 def _pack(items: Iterable[Dict], file: IO[bytes]) -> torch.Tensor:
     """Write items. If they are made one at a time, memory has one at a time.
 

@@ -6,11 +6,13 @@ from array import array
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Dict, List, NamedTuple, Set, Tuple
+from operator import attrgetter
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple, cast
 
 from tqdm import tqdm
 
-from ..coco_file import Entry, Id, kind_of_ids
+from ..canonical_form import PlainAnnotation
+from ..coco_file import Entry, Id, decode, kind_of_ids
 from ..collector import paused_collector
 from ..content import AS_IT_IS, OpenContent, Reading
 from .check_annotation import LEFT_OUT, AnnotationCheck, find
@@ -146,7 +148,7 @@ def _all_of(content: OpenContent) -> Usable:
     usable = Usable(content.categories, content.images, defaultdict(list))
     for run in content.runs():
         for annotation, entry in zip(run.annotations, run.entries):
-            usable.annotations[annotation["image_id"]].append(entry)
+            usable.annotations[cast(Id, annotation.get("image_id"))].append(entry)
     return usable
 
 
@@ -177,6 +179,12 @@ def _check(state: _State) -> CocoSummary:
     checker = _Checker(*state[:3])
     _kept[state] = checker.usable
     return checker.summary
+
+
+# An annotation without errors: its image, whether Detectron2 leaves it out, and of the annotation
+# the category, whether it is a crowd, the box and the mask.
+_Usable = Tuple[Dict, bool, Id, int, List[float], Any]
+_values = attrgetter("category_id", "iscrowd", "bbox", "segmentation")
 
 
 class _Checker:
@@ -255,19 +263,14 @@ class _Checker:
                 suspects = find_suspects(run, check)
                 found = []
                 for annotation, entry, suspect in zip(run.annotations, run.entries, suspects):
-                    image = find(self.image_of, annotation.get("image_id"))
-                    if suspect and not check.is_usable(annotation, image):
-                        continue
-                    if image is None:
-                        self.report.note(
-                            "annotation of no image",
-                            f"'{self.json_file}', annotation {annotation['id']}: there is no image "
-                            f"with the id {annotation['image_id']}. {LEFT_OUT}",
-                        )
-                        continue
-                    self.usable.annotations[image["id"]].append(entry)
-                    left_out = suspect and check.is_left_out(annotation, image)
-                    found.append((annotation, image, left_out))
+                    if isinstance(annotation, PlainAnnotation) and not suspect:
+                        image = self.image_of[annotation.image_id]
+                        usable: Optional[_Usable] = (image, False, *_values(annotation))
+                    else:
+                        usable = self.look_at(decode(entry), check)
+                    if usable:
+                        self.usable.annotations[usable[0]["id"]].append(entry)
+                        found.append(usable)
                 self.count(found)
                 bar.update(len(run.annotations))
         summary.num_empty_images = len(self.image_of) - len(self.with_objects)
@@ -287,24 +290,37 @@ class _Checker:
                 )
             self.report.note("class without objects", text)
 
-    def count(self, found: List[Tuple[Dict, Dict, bool]]) -> None:
-        """Count annotations without errors, each with its image.
+    def look_at(self, annotation: Dict, check: AnnotationCheck) -> Optional[_Usable]:
+        """Check an annotation; None if it is not usable."""
+        image = find(self.image_of, annotation.get("image_id"))
+        if not check.is_usable(annotation, image):
+            return None
+        if image is None:
+            self.report.note(
+                "annotation of no image",
+                f"'{self.json_file}', annotation {annotation['id']}: there is no image "
+                f"with the id {annotation['image_id']}. {LEFT_OUT}",
+            )
+            return None
+        left_out = check.is_left_out(annotation, image)
+        crowd, mask = annotation.get("iscrowd", 0), annotation.get("segmentation")
+        return image, left_out, annotation["category_id"], crowd, annotation["bbox"], mask
 
-        The third value is whether Detectron2 leaves it out.
-        """
+    def count(self, found: List[_Usable]) -> None:
+        """Count annotations without errors."""
         summary, classes = self.summary, self.summary.classes
-        crowds = [x for x, _, _ in found if x.get("iscrowd", 0)]
-        objects = [x for x in found if not x[0].get("iscrowd", 0)] if crowds else found
-        summary.crowds.update(classes[x["category_id"]] for x in crowds)
-        summary.objects.update([classes[x["category_id"]] for x, _, _ in objects])
-        summary.per_image.update([image["id"] for _, image, _ in objects])
-        learned = [(x["bbox"], image) for x, image, left_out in objects if not left_out]
-        self.with_objects.update([image["id"] for _, image in learned])
-        for box, image in learned:
+        crowds = [classes[category] for _, _, category, is_crowd, _, _ in found if is_crowd]
+        objects = [x for x in found if not x[3]] if crowds else found
+        summary.crowds.update(crowds)
+        summary.objects.update([classes[category] for _, _, category, _, _, _ in objects])
+        summary.per_image.update([image["id"] for image, *_ in objects])
+        learned = [(image, box) for image, left_out, _, _, box, _ in objects if not left_out]
+        self.with_objects.update([image["id"] for image, _ in learned])
+        for image, box in learned:
             summary.boxes.extend((box[2], box[3], image["width"], image["height"]))
-        masks = [mask for x, _, _ in objects if (mask := x.get("segmentation"))]
+        masks = [mask for *_, mask in objects if mask]
         summary.num_masks += len(masks)
-        summary.num_rle += sum(isinstance(mask, dict) for mask in masks)
+        summary.num_rle += sum([isinstance(mask, dict) for mask in masks])
 
     def crowds(self) -> None:
         """Report crowds that must be objects, as CVAT writes masks that were painted."""

@@ -1,10 +1,11 @@
 """Finding the annotations that have to be looked at one by one: in a good file these are few."""
 
 from itertools import chain
-from typing import Dict, Iterable, List
+from typing import Iterable, List
 
 import numpy as np
 
+from ..canonical_form import PlainAnnotation
 from ..coco_file import is_id
 from ..content import Run
 from .check_annotation import FAR, AnnotationCheck
@@ -22,25 +23,26 @@ def find_suspects(run: Run, check: AnnotationCheck) -> List[bool]:
         whether each annotation has to be looked at.
     """
     suspect = np.ones(len(run.annotations), bool)
-    ids = [x["id"] for x in run.annotations if is_id(x.get("id"))]
+    ids = [number for x in run.annotations if is_id(number := x.get("id"))]
     fresh = set(ids)
     if len(fresh) < len(ids) or not fresh.isdisjoint(check.ids):
         return suspect.tolist()  # one by one, it is seen which of them has the id of another
-    places = [
-        k
-        for k, (x, plain) in enumerate(zip(run.annotations, run.plain))
-        if plain and x["image_id"] in check.images and x["category_id"] in check.classes
-    ]
-    annotations = [run.annotations[k] for k in places]
-    images = [check.images[x["image_id"]] for x in annotations]
+    places, annotations, images = [], [], []
+    for k, x in enumerate(run.annotations):
+        if isinstance(x, PlainAnnotation) and x.category_id in check.classes:
+            image = check.images.get(x.image_id)
+            if image is not None:
+                places.append(k)
+                annotations.append(x)
+                images.append(image)
+    boxes = _rows((x.bbox for x in annotations), 4)
     try:
-        boxes = _rows((x["bbox"] for x in annotations), 4)
         sizes = _rows(((x["width"], x["height"]) for x in images), 2)
-        fine = _are_inside(boxes, sizes) & _have_near_masks(annotations, sizes)
     except OverflowError:  # a whole number that no float can hold
         return suspect.tolist()
+    fine = _are_inside(boxes, sizes) & _have_near_masks(annotations, sizes)
     suspect[places] = ~fine
-    check.ids.update(x["id"] for x, odd in zip(run.annotations, suspect.tolist()) if not odd)
+    check.ids.update(x.id for x, is_fine in zip(annotations, fine.tolist()) if is_fine)
     check.reach = max(check.reach, float((boxes[fine, :2] + boxes[fine, 2:]).max(initial=0)))
     return suspect.tolist()
 
@@ -57,16 +59,19 @@ def _are_inside(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return (inside & near).all(1)
 
 
-def _have_near_masks(annotations: List[Dict], sizes: np.ndarray) -> np.ndarray:
+def _have_near_masks(annotations: List[PlainAnnotation], sizes: np.ndarray) -> np.ndarray:
     """Whether no polygon goes far outside its image; see :func:`scnet.data.masks.find_mistake`."""
-    masks = [x.get("segmentation") or [] for x in annotations]
+    masks = [x.segmentation or [] for x in annotations]
     polygons = list(chain.from_iterable(masks))
     owners = np.repeat(np.arange(len(masks)), list(map(len, masks)))
+    lengths = np.array(list(map(len, polygons)), int)
     fine = np.ones(len(masks), bool)
     if not polygons:
         return fine
+    if (lengths % 2).any():  # one by one, it is seen which of them cannot be paired
+        return ~fine
     points = _rows(polygons, 2)
-    counts = np.array(list(map(len, polygons))) // 2
+    counts = lengths // 2
     starts = np.cumsum(counts) - counts
     low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
     most = np.minimum(2 * sizes, 1e15)[owners]
