@@ -13,7 +13,8 @@ from scnet.data.validation.check_image_files import check_image_files
 from scnet.data.validation.report import Report
 from scnet.image_kind import COLOUR
 from scnet.inference.comparison import compare_models
-from scnet.inference.inputs import find_inputs, frames_of
+from scnet.inference.find_inputs import find_inputs
+from scnet.inference.inputs import frames_of
 
 GRAY = Image.new("L", (8, 6), 200)
 

@@ -4,7 +4,8 @@ import pytest
 
 from helpers import development_data
 from scnet import register_coco_json
-from scnet.inference.inputs import find_images, find_inputs, frames_of
+from scnet.inference.find_inputs import find_images, find_inputs
+from scnet.inference.inputs import frames_of
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from scnet.inference import inputs, streams
-from scnet.inference.inputs import find_inputs
+from scnet.inference.find_inputs import find_inputs
 from scnet.inference.predict_files import is_live
 
 SECRET = "s3cret"

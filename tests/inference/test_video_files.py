@@ -9,7 +9,8 @@ import pytest
 from browser import play
 from helpers import room_for
 from scnet.inference.clock import Clock
-from scnet.inference.inputs import find_inputs, frames_of
+from scnet.inference.find_inputs import find_inputs
+from scnet.inference.inputs import frames_of
 from scnet.inference.video_files import H264Video, Mpeg4Video, open_video
 
 TIMES = (0, 0.1, 0.5, 0.6, 1.6)  # seconds, at which there are pictures

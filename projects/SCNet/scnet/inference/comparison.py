@@ -17,7 +17,7 @@ from .. import visualization
 from ..config import read_cfg
 from ..overwrite import refuse_impossible_outputs, refuse_to_replace
 from ..whole_files import write_whole
-from .inputs import find_images
+from .find_inputs import find_images
 from .predictor import Predictor
 
 PAGE = Template("""<!DOCTYPE html>

@@ -24,8 +24,9 @@ from tqdm import tqdm
 from ..overwrite import refuse_impossible_outputs, refuse_to_replace
 from .coco_dataset import CocoDataset
 from .coco_results import CocoResults
+from .find_inputs import find_inputs, refuse_same_pictures
 from .geojson import GeoJson
-from .inputs import Frame, Input, InputImage, InputVideo, find_inputs, refuse_same_pictures
+from .inputs import Frame, Input, InputImage, InputVideo
 from .interrupts import Interrupts
 from .outputs import LabelMaps, Pictures, Writer
 from .predictor import Predictor, above, batches

@@ -28,8 +28,9 @@ from ..image_kind import COLOUR, ImageKind
 from ..modeling.class_metadata import make_metadata
 from .backends import BACKENDS, Backend
 from .context import Context
+from .find_inputs import find_inputs
 from .forked import note_threads
-from .inputs import Frame, find_inputs, frames_of
+from .inputs import Frame, frames_of
 from .mask_formats import FORMATS, paste
 from .pytorch_backend import Config, PyTorchBackend
 from .tiles import Tiles, predict_tiles
