@@ -165,6 +165,8 @@ def test_contradictions(split):
         split(TRAIN_JSON=("a", "b"), TRAIN_IMAGES=("a", "b"))
     with pytest.raises(ValueError, match="divides one data set, and 0 are given"):
         split(TRAIN_JSON=(), TRAIN_IMAGES=())
+    with pytest.raises(FileNotFoundError, match="--val-fraction divides 'gone.json', which does"):
+        split(TRAIN_JSON=("gone.json",))
 
 
 def test_too_few_images(split, many):

@@ -102,6 +102,7 @@ def _one_json(cfg: CfgNode, argument: str, keep: Sequence[str]) -> str:
 
     Raises:
         ValueError: there is not one, or the user says what to evaluate on.
+        FileNotFoundError: there is no such file.
     """
     data = cfg.DATASETS
     if "DATASETS.TEST_JSON" in keep:
@@ -115,6 +116,8 @@ def _one_json(cfg: CfgNode, argument: str, keep: Sequence[str]) -> str:
             f"--train-json and --train-images once, or --val-json in place of {argument}."
         )
     (json_file,) = data.TRAIN_JSON
+    if not os.path.exists(json_file):
+        raise FileNotFoundError(f"{argument} divides '{json_file}', which does not exist.")
     return str(json_file)
 
 
