@@ -83,11 +83,10 @@ def from_stuffthingmap(
     expected = "a single channel of 8 bits, in which each pixel's value is its class"
     # In a palette image the indices are the classes.
     target = read_png(file_name, ("L", "P"), expected, size, max_pixels)
-    values = np.flatnonzero(np.bincount(target.ravel(), minlength=256))
-    wrong = values[(values >= num_classes) & (values != ignore_value)]
+    wrong = target[(target >= num_classes) & (target != ignore_value)]
     if len(wrong):
         raise ValueError(
-            f"Semantic map '{file_name}' has values {wrong.tolist()}. Classes are 0 to "
+            f"Semantic map '{file_name}' has values {np.unique(wrong).tolist()}. Classes are 0 to "
             f"{num_classes - 1} (MODEL.SEM_SEG_HEAD.NUM_CLASSES), and "
             f"{ignore_value} is ignored (MODEL.SEM_SEG_HEAD.IGNORE_VALUE)."
         )
