@@ -170,6 +170,9 @@ class Trainer(EvaluatingTrainer):
         # A signal is looked at when the checkpoint of the step is there, before an evaluation.
         others.insert(at, StopOnSignal(self.checkpointer, self._trainer))
         others.insert(at, WatchBrokenImages(self.checkpointer, self._trainer, self.data_loader))
+        for hook in others:
+            if isinstance(hook, hooks.PreciseBN):
+                hook._model = self.result  # the average, if there is one: it is what is kept
         if cfg.VIS_PERIOD > 0:
             others.insert(0, TrainingPictures(self.trained, self._trainer, cfg.VIS_PERIOD))
         if cfg.TEST.AUG.ENABLED:  # once, after the training
