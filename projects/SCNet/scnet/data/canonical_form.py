@@ -27,7 +27,6 @@ import msgspec
 from .coco_file import Entry, Id, cut, is_id
 
 NUMBERS = {int, float}
-IDS = {int, str}
 WHOLE = re.compile(r"\s*[+-]?[0-9]{1,30}(\.0*)?\s*")
 DECIMAL = re.compile(r"\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*")
 IS_CROWD = {False: 0, True: 1, None: 0, "0": 0, "1": 1}  # 0.0 and 1.0 are equal to False and True

@@ -7,7 +7,9 @@ from .coco_file import Content, Entry, Id, decode, is_id, read_coco_file
 from .collector import paused_collector
 from .image_names import find_images
 
-RUN = 256
+RUN = 256  # annotations that are made at a time; they fit in the cache of a processor
+
+Annotation = Union[PlainAnnotation, Dict]
 
 
 class Reading(NamedTuple):
@@ -34,7 +36,7 @@ class Run(NamedTuple):
         entries: each as it takes little memory, for :func:`scnet.data.coco_file.decode`.
     """
 
-    annotations: List[Union[PlainAnnotation, Dict]]
+    annotations: List[Annotation]
     entries: List[Entry]
 
 
@@ -101,7 +103,7 @@ class OpenContent:
             yield self._run(entries[start : start + RUN])
 
     def _run(self, entries: List[Entry]) -> Run:
-        annotations: List[Union[PlainAnnotation, Dict]] = []
+        annotations: List[Annotation] = []
         for k, plain in enumerate(self._form.read_plain(entries)):
             if plain and not (plain.iscrowd and self._crowds_are_objects):
                 annotations.append(plain)
@@ -119,7 +121,7 @@ class OpenContent:
         self._num_left_out += len(annotations) - len(kept)
         return Run([x for x, _ in kept], [x for _, x in kept])
 
-    def _is_left_out(self, annotation: Union[PlainAnnotation, Dict]) -> bool:
+    def _is_left_out(self, annotation: Annotation) -> bool:
         category = annotation.get("category_id")
         return is_id(category) and category in self._ids_left_out
 

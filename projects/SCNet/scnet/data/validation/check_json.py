@@ -267,7 +267,8 @@ class _Checker:
                         image = self.image_of[annotation.image_id]
                         usable: Optional[_Usable] = (image, False, *_values(annotation))
                     else:
-                        usable = self.look_at(decode(entry), check)
+                        whole = annotation if isinstance(annotation, dict) else decode(entry)
+                        usable = self.look_at(whole, check)
                     if usable:
                         self.usable.annotations[usable[0]["id"]].append(entry)
                         found.append(usable)
