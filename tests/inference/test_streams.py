@@ -62,11 +62,22 @@ def send(handler, level):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Do not wait long for a stream."""
+    """Open a stream that broke again at once; a busy machine may take long to send a frame."""
     monkeypatch.setattr(streams, "WAITS", (0.01,) * 3)
+    set_patience(monkeypatch, 60)
+
+
+@pytest.fixture
+def impatient(quick, monkeypatch):
+    """Give a stream that says nothing a second."""
+    set_patience(monkeypatch, 1)
+
+
+def set_patience(monkeypatch, seconds):
+    """How long a stream has to answer, and to send its next frame."""
     for module in (inputs, streams):
-        monkeypatch.setattr(module, "OPEN_SECONDS", 1)
-    monkeypatch.setattr(streams, "READ_SECONDS", 1)
+        monkeypatch.setattr(module, "OPEN_SECONDS", seconds)
+    monkeypatch.setattr(streams, "READ_SECONDS", seconds)
 
 
 @pytest.fixture
@@ -148,7 +159,7 @@ def wait_until(condition):
 
 
 @pytest.mark.parametrize("silent", [True, False], ids=["silence", "no video"])
-def test_what_does_not_answer_with_a_video_ends_in_a_sentence(quick, logged, silent):
+def test_what_does_not_answer_with_a_video_ends_in_a_sentence(impatient, logged, silent):
     over = threading.Event()
 
     def answer(handler):
@@ -166,7 +177,7 @@ def test_what_does_not_answer_with_a_video_ends_in_a_sentence(quick, logged, sil
             over.set()
 
 
-def test_a_stream_that_falls_silent_breaks(quick, logged):
+def test_a_stream_that_falls_silent_breaks(impatient, logged):
     over = threading.Event()
 
     def answer(handler):
@@ -183,8 +194,8 @@ def test_a_stream_that_falls_silent_breaks(quick, logged):
             while "is there again" not in logged.text:
                 assert level_of(next(frames)) == 10
         finally:
+            frames.close()  # first, so that the second connection is not opened a third time
             over.set()
-            frames.close()
     assert "cam' broke. It is opened again in" in logged.text
     assert "was opened again 1 times" in logged.text
 
