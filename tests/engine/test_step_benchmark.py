@@ -15,7 +15,8 @@ from scnet.config import read_cfg
 from scnet.engine import step_benchmark
 from scnet.engine.step import StepTrainer
 from scnet.engine.step_benchmark import make_objects, make_trainer, measure_step
-from scnet.inference.benchmark import Settings, count_flops
+from scnet.inference.benchmark import Settings
+from scnet.inference.benchmark.models import count_flops
 from scnet.modeling import compiled_regions
 from scnet.modeling.compiled_regions import is_compiled
 

@@ -13,7 +13,7 @@ import torch
 from helpers import REPOSITORY, TINY
 from pretend_cuda import pretend_gpu, to_gpu
 from scnet import get_cfg, get_config_file
-from scnet.inference import benchmark
+from scnet.inference.benchmark import Settings, measure, models, parts
 from scnet.modeling import compiled_regions
 from scnet.tf32 import set_tf32_alike
 
@@ -137,7 +137,7 @@ def test_flops_count_a_multiply_add_as_two():
     )
     by_hand = 2 * (3 * 3 * 3 * 8 * 6 * 5 + 8 * 6 * 5 * 7)
     for batch_size in (1, 4):
-        assert benchmark.count_flops(model, torch.rand(batch_size, 3, 6, 5)) == by_hand
+        assert models.count_flops(model, torch.rand(batch_size, 3, 6, 5)) == by_hand
 
 
 @pytest.mark.parametrize("optimize", [False, True])
@@ -149,24 +149,24 @@ def test_convolutions_compute_in_the_precision_and_layout_of_the_table(
         **{"size": (64, 96), "batch_size": 1, "input": None, "device": "cpu"},
         **{"optimize": optimize, "compile": False, "dtype": str(dtype).removeprefix("torch.")},
     )
-    model = benchmark.optimize(make_model(cfgs["quickstart"]).eval(), asked)
+    model = models.optimize(make_model(cfgs["quickstart"]).eval(), asked)
     seen = []
     for module in model.modules():
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
-    benchmark.run_once(model, benchmark.make_batch("BGR", asked))
+    parts.run_once(model, models.make_batch("BGR", asked))
     assert set(seen) == {dtype}
-    assert benchmark.channels_last(model) == ("yes" if optimize else "no")
+    assert models.channels_last(model) == ("yes" if optimize else "no")
     stem = model.backbone.bottom_up.stem.conv1  # one layer of all
     stem.weight.data = stem.weight.contiguous()
-    assert benchmark.channels_last(model) == "no"
+    assert models.channels_last(model) == "no"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_on_a_gpu_memory_is_counted_in_this_process(cfgs, make_model, monkeypatch, dtype):
     """One model after the other, from when the one before it is gone."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    asked = benchmark.Settings(
+    asked = Settings(
         ["quickstart.yaml", "scnet_R_50_FPN_20e_coco.yaml"], size=(64, 96), dtype=dtype
     )
     assert asked.device == "cuda"
@@ -178,12 +178,12 @@ def test_on_a_gpu_memory_is_counted_in_this_process(cfgs, make_model, monkeypatc
         alive.add(model)
         return model
 
-    monkeypatch.setattr(benchmark, "make_model", make)
-    monkeypatch.setattr(benchmark, "clock", lambda device: 0.0)
+    monkeypatch.setattr(measure, "make_model", make)
+    monkeypatch.setattr(parts, "clock", lambda device: 0.0)
     monkeypatch.setattr("torch.cuda.reset_peak_memory_stats", lambda: counted.append("reset"))
     monkeypatch.setattr("torch.cuda.max_memory_allocated", lambda: len(counted) * 2**20)
     with pretend_gpu() as gpu:
-        assert benchmark.measure_memory(asked) == [2, 4]
+        assert measure.measure_memory(asked) == [2, 4]
     assert counted == ["reset", 0, "reset", 0]
     assert bool(gpu.casts) == (dtype == "float16")
 
@@ -206,14 +206,14 @@ def test_matrix_products_use_tf32_where_convolutions_do(allowed, word):
 def ticks(monkeypatch):
     """A clock that goes on by a second whenever it is read."""
     seconds = count()
-    monkeypatch.setattr(benchmark, "clock", lambda device: float(next(seconds)))
+    monkeypatch.setattr(parts, "clock", lambda device: float(next(seconds)))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2])
 @pytest.mark.parametrize("name", ["quickstart", "per_stage", "detectron2"])
 def test_each_part_is_timed_once(cfgs, make_model, ticks, batch_size, name):
-    batch = benchmark.make_batch("BGR", Namespace(size=(64, 96), batch_size=batch_size, input=None))
-    result = benchmark.run_once(make_model(cfgs[name]).eval(), batch)
+    batch = models.make_batch("BGR", Namespace(size=(64, 96), batch_size=batch_size, input=None))
+    result = parts.run_once(make_model(cfgs[name]).eval(), batch)
     assert result.pop("detections") == 5  # per image, like the seconds
     seconds = dict.fromkeys(PARTS, 1)  # one between two readings of the clock
     if name == "detectron2":
@@ -231,15 +231,15 @@ def test_the_model_is_left_as_it_was(tiny_cfg, make_model):
         return [(len(m._forward_hooks), len(m._forward_pre_hooks)) for m in model.modules()]
 
     model = make_model(tiny_cfg).eval()
-    batch = benchmark.make_batch("BGR", Namespace(size=(64, 96), batch_size=1, input=None))
+    batch = models.make_batch("BGR", Namespace(size=(64, 96), batch_size=1, input=None))
     hooks_before, before = hooks(), predict()
-    benchmark.run_once(model, batch)
+    parts.run_once(model, batch)
     after = predict()
     assert torch.equal(before.pred_boxes.tensor, after.pred_boxes.tensor)
     assert torch.equal(before.scores, after.scores)
     assert torch.equal(before.pred_masks, after.pred_masks)
     with pytest.raises(KeyError):  # also when it fails
-        benchmark.run_once(model, [{"height": 64, "width": 96}])
+        parts.run_once(model, [{"height": 64, "width": 96}])
     assert hooks() == hooks_before
 
 
@@ -253,8 +253,8 @@ def test_of_a_compiled_model_the_total_is_timed(cfgs, make_model, monkeypatch, t
         **{"size": (64, 96), "batch_size": 1, "input": None, "device": "cpu"},
         **{"optimize": optimize, "compile": True, "dtype": "float32"},
     )
-    model = benchmark.optimize(make_model(cfgs["quickstart"]).eval(), asked)
-    result = benchmark.run_once(model, benchmark.make_batch("BGR", asked))
+    model = models.optimize(make_model(cfgs["quickstart"]).eval(), asked)
+    result = parts.run_once(model, models.make_batch("BGR", asked))
     assert compiled_regions.is_compiled(model)
     assert result["total"] == 1  # one between two readings of the clock
     assert all(np.isnan(result[part]) for part in PARTS)
@@ -263,9 +263,9 @@ def test_of_a_compiled_model_the_total_is_timed(cfgs, make_model, monkeypatch, t
 def test_the_parts_are_what_they_are_called(tiny_cfg, make_model, monkeypatch):
     """A module that takes a second longer makes its part longer by a second, and no other."""
     now = [0.0]
-    monkeypatch.setattr(benchmark, "clock", lambda device: now[0])
+    monkeypatch.setattr(parts, "clock", lambda device: now[0])
     model = make_model(tiny_cfg).eval()
-    batch = benchmark.make_batch("BGR", Namespace(size=(64, 96), batch_size=1, input=None))
+    batch = models.make_batch("BGR", Namespace(size=(64, 96), batch_size=1, input=None))
     heads = model.roi_heads
     modules = {
         "backbone": model.backbone.bottom_up,
@@ -280,7 +280,7 @@ def test_the_parts_are_what_they_are_called(tiny_cfg, make_model, monkeypatch):
 
     for part, module in modules.items():
         with module.register_forward_hook(slow):
-            seconds = benchmark.run_once(model, batch)
+            seconds = parts.run_once(model, batch)
         assert {p for p in PARTS if seconds[p]} == {part}
         assert seconds[part] == seconds["total"] == 1
 
@@ -290,13 +290,13 @@ def test_medians_of_the_rounds():
         {"detections": 5, "total": total, **dict.fromkeys(PARTS, part)}
         for total, part in [(10, 1), (90, 2), (20, 1)]
     ]
-    row = benchmark.summarize(rounds)
+    row = measure.summarize(rounds)
     assert (row["total"], row["min"], row["max"], row["masks"]) == (20, 10, 90, 1)
 
 
 def test_images_are_the_same_for_all_models(tmp_path):
-    args = benchmark.Settings(["quickstart.yaml"], size=(64, 96), batch_size=2)
-    bgr, rgb = benchmark.make_batch("BGR", args), benchmark.make_batch("RGB", args)
+    args = Settings(["quickstart.yaml"], size=(64, 96), batch_size=2)
+    bgr, rgb = models.make_batch("BGR", args), models.make_batch("RGB", args)
     assert not torch.equal(bgr[0]["image"], bgr[1]["image"])
     for a, b in zip(bgr, rgb):
         assert torch.equal(a["image"], b["image"].flip(0))
@@ -307,7 +307,7 @@ def test_images_are_the_same_for_all_models(tmp_path):
     picture[64:, :, 0] = 200  # the lower half is blue
     cv2.imwrite(str(tmp_path / "image.png"), picture)
     args.input = str(tmp_path / "image.png")
-    for image in (x["image"] for x in benchmark.make_batch("BGR", args)):
+    for image in (x["image"] for x in models.make_batch("BGR", args)):
         assert image.shape == (3, 64, 96)
         assert (image[0, 40:] > 199).all() and (image[0, :24] < 1).all() and (image[1:] == 0).all()
 

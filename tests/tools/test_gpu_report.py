@@ -11,7 +11,8 @@ from torch._dynamo.exc import TorchDynamoException
 
 from helpers import REPOSITORY, TINY
 from scnet.engine import step_benchmark
-from scnet.inference import benchmark
+from scnet.inference.benchmark import Settings, measure
+from scnet.inference.benchmark.parts import PARTS
 from scnet_tools import gpu_report, speed_report, speed_runs
 from scnet_tools.speed_runs import BASELINE, MODELS, OWN_MODELS
 
@@ -57,7 +58,7 @@ def flags_restored():
 
 @pytest.mark.slow
 def test_the_page(tmp_path, monkeypatch, capsys):
-    for module in (benchmark, step_benchmark):
+    for module in (measure, step_benchmark):
         monkeypatch.setattr(module, "matrix_product_speed", lambda settings: GFLOPS_PER_SECOND)
     fixed = ["--device", "cpu", "--size", 64, 96, "--rounds", 1, "--warmup", 0, "--seeds"]
     start("--output", tmp_path / "out", *fixed)
@@ -94,7 +95,7 @@ def test_the_page(tmp_path, monkeypatch, capsys):
             assert [row["paper"] for row in rows] == by_the_paper + by_the_paper[:3]
             assert {row["detections"] for row in rows} == {"5"}
             for row in rows:
-                parts = [row[part] for part in (*benchmark.PARTS, "other")]
+                parts = [row[part] for part in (*PARTS, "other")]
                 assert sum(map(float, parts)) == pytest.approx(float(row["seconds"]), rel=0.01)
         else:
             assert not {"paper", "detections", "masks"} & rows[0].keys()
@@ -170,7 +171,7 @@ def pretend(monkeypatch):
         monkeypatch.setattr(speed_runs, "measure_speed", of_all)
         monkeypatch.setattr(speed_runs, "measure_memory", lambda s: range(len(s.config_files)))
         files = [f"{model}.yaml" for model in MODELS]
-        return *speed_runs.measure(benchmark.Settings(files)), measured
+        return *speed_runs.measure(Settings(files)), measured
 
     return pretend
 

@@ -15,7 +15,8 @@ from tabulate import tabulate
 import scnet
 from scnet.config import read_cfg
 from scnet.device_name import device_name
-from scnet.inference.benchmark import PARTS, Settings
+from scnet.inference.benchmark import Settings
+from scnet.inference.benchmark.parts import PARTS
 from scnet.overwrite import refuse_impossible_outputs
 from scnet.whole_files import whole_file
 from scnet_tools.paper_runs import reproduce

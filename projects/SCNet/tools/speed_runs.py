@@ -14,7 +14,8 @@ from torch._dynamo.exc import TorchDynamoException
 
 from scnet.device_name import device_name
 from scnet.engine.step_benchmark import measure_step
-from scnet.inference.benchmark import Settings, measure_memory, measure_speed
+from scnet.inference.benchmark import Settings
+from scnet.inference.benchmark.measure import measure_memory, measure_speed
 from scnet.modeling.compiled_regions import check_compiler
 from scnet.tf32 import set_tf32, tf32_in_force
 from scnet_tools.paper_tables import FPS, TABLES

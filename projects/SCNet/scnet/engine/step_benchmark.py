@@ -21,15 +21,10 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..config import read_cfg
-from ..inference.benchmark import (
-    Settings,
-    channels_last,
-    clock,
-    make_batch,
-    make_model,
-    matrix_product_speed,
-    summarize,
-)
+from ..inference.benchmark import Settings
+from ..inference.benchmark.measure import matrix_product_speed, summarize
+from ..inference.benchmark.models import channels_last, make_batch, make_model
+from ..inference.benchmark.parts import clock
 from ..modeling.compiled_regions import compile_regions
 from .optimizer import build_optimizer
 from .step import StepTrainer
