@@ -1,5 +1,6 @@
 """Small versions of the backbones beside ResNet, for the tiny model of the tests."""
 
+import pytest
 from detectron2.config import CfgNode
 
 
@@ -57,6 +58,13 @@ BACKBONES = {
     "resnet": of_timm("test_resnet"),
     "mobilenetv3": of_timm("mobilenetv3_small_050"),
 }
+CONVNEXT, RESNET = BACKBONES["convnext"], BACKBONES["resnet"]
+all_backbones = pytest.mark.parametrize("keys", BACKBONES.values(), ids=BACKBONES)
+
+
+def bottom_up_of(model):
+    """The backbone without its pyramid."""
+    return getattr(model.backbone, "net", None) or model.backbone.bottom_up
 
 
 # What the quick start sets for its ResNet, as Detectron2 has it; and the norm of its pyramid.

@@ -1,35 +1,30 @@
-"""The backbones beside ResNet: what Detectron2 and timm have is used as it is, and keys hold."""
-
-import logging
-import sys
+"""The backbones beside ResNet: what Detectron2 and timm have is used as it is."""
 
 import pytest
 import torch
-from detectron2.checkpoint import DetectionCheckpointer
-from detectron2.config import CfgNode, instantiate
+from detectron2.config import instantiate
 from detectron2.model_zoo import get_config
 from detectron2.modeling import SwinTransformer, build_backbone
 from torch.autograd.graph import saved_tensors_hooks
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from helpers import detect, training_step
-from narrow_backbones import BACKBONES, MVIT, REGNET, SWIN, VIT, of_timm, set_backbone
+from narrow_backbones import (
+    CONVNEXT,
+    MVIT,
+    REGNET,
+    RESNET,
+    SWIN,
+    VIT,
+    all_backbones,
+    of_timm,
+    set_backbone,
+)
 from scnet import get_config_file, optimize_for_inference
-from scnet.checkpoint.load_model import load_model
 from scnet.config import read_cfg
 from scnet.inference import winograd
 from scnet.modeling import SCNetWithTTA
-from scnet.modeling.backbone.layer_order import layer_numbers
-from scnet.modeling.backbone.pixel_statistics import WEIGHTS
 
 timm = pytest.importorskip("timm", reason="needs timm, which is not installed")
-CONVNEXT, RESNET = BACKBONES["convnext"], BACKBONES["resnet"]
-
-all_backbones = pytest.mark.parametrize("keys", BACKBONES.values(), ids=BACKBONES)
-
-
-def bottom_up_of(model):
-    return getattr(model.backbone, "net", None) or model.backbone.bottom_up
 
 
 def shapes(module):
@@ -76,20 +71,6 @@ def test_vitdet_b_is_detectron2s():
     assert windows[0] == windows[1]
 
 
-@pytest.mark.parametrize("keys", [SWIN, VIT, MVIT], ids=["swin", "vit", "mvit"])
-def test_published_weights_find_their_places(tiny_cfg, make_model, tmp_path, keys):
-    """They have the names of the backbone alone, and Detectron2 finds them in the model."""
-    one, other = (make_model(set_backbone(tiny_cfg, keys)) for _ in range(2))
-    for parameter in one.parameters():
-        torch.nn.init.uniform_(parameter)
-    path = str(tmp_path / "backbone.pth")
-    content = {"model": bottom_up_of(one).state_dict(), "matching_heuristics": True}
-    torch.save(content, path)
-    DetectionCheckpointer(other).load(path)
-    loaded = bottom_up_of(other).state_dict()
-    assert all(torch.equal(loaded[name], value) for name, value in content["model"].items())
-
-
 @pytest.mark.parametrize("name", ["test_convnext", "test_efficientnet", "test_resnet"])
 def test_maps_and_names_are_timms(tiny_cfg, make_model, name):
     model = make_model(set_backbone(tiny_cfg, of_timm(name))).eval()
@@ -131,216 +112,6 @@ def test_drop_path(tiny_cfg, make_model, keys):
     assert not torch.equal(one["p5"], other["p5"])
     backbone.eval()
     assert torch.equal(backbone(image)["p5"], backbone(image)["p5"])
-
-
-# The stem and the stages that can be frozen: the first parameter that still trains.
-FROZEN = {
-    ("swin", 0): "patch_embed.proj.weight",
-    ("swin", 1): "layers.0.blocks.0.norm1.weight",
-    ("swin", 2): "layers.1.blocks.0.norm1.weight",
-    ("vit", 1): "blocks.0.norm1.weight",
-    ("vit", 2): "blocks.1.norm1.weight",
-    ("mvit", 1): "blocks.0.norm1.weight",
-    ("regnet", 2): "s2.b1.proj.weight",
-    ("convnext", 1): "model.stages.0.blocks.0.gamma",
-    ("convnext", 2): "model.stages.1.downsample.0.weight",
-    ("efficientnet", 1): "model.blocks.0.0.conv.weight",
-    ("resnet", 1): "model.layer1.0.conv1.weight",
-    ("resnet", 3): "model.layer3.0.conv1.weight",
-}
-
-
-@pytest.mark.parametrize("name, count", FROZEN, ids=[f"{n}-{c}" for n, c in FROZEN])
-def test_stages_are_frozen(tiny_cfg, make_model, make_batch, name, count):
-    set_backbone(tiny_cfg, BACKBONES[name], BACKBONE__FREEZE_AT=count)
-    tiny_cfg.MODEL.SCNET.FREEZE_BN_STATISTICS = False
-    model = make_model(tiny_cfg)
-    bottom_up = bottom_up_of(model)
-    first = next(n for n, p in bottom_up.named_parameters() if p.requires_grad)
-    assert first == FROZEN[name, count]
-    numbers = layer_numbers(bottom_up, stages=True)
-    trains = {n for n, p in bottom_up.named_parameters() if p.requires_grad}
-    assert trains == {n for n, _ in bottom_up.named_parameters() if numbers.get(n, 99) >= count}
-    before = {n: x.clone() for n, x in bottom_up.state_dict().items()}
-    training_step(model, make_batch(tiny_cfg, [[0, 1], [4]]))
-    changed = {n for n, x in bottom_up.state_dict().items() if not torch.equal(x, before[n])}
-    for buffer in changed:  # statistics of batch norm
-        assert numbers[buffer.rpartition(".")[0] + ".weight"] >= count, buffer
-    if name in ("resnet", "efficientnet", "regnet"):
-        assert changed
-
-
-@pytest.mark.parametrize("keys", [SWIN, VIT, CONVNEXT], ids=["swin", "vit", "timm"])
-def test_more_stages_than_there_are(tiny_cfg, make_model, keys):
-    with pytest.raises(ValueError, match="MODEL.BACKBONE.FREEZE_AT is 9, but .* stages. Set it to"):
-        make_model(set_backbone(tiny_cfg, keys, BACKBONE__FREEZE_AT=9))
-
-
-def test_batch_norm_can_be_frozen(tiny_cfg, make_model, make_batch):
-    set_backbone(tiny_cfg, of_timm("test_resnet", NORM="FrozenBN"), BACKBONE__FREEZE_AT=0)
-    tiny_cfg.MODEL.SCNET.FREEZE_BN_STATISTICS = False
-    model = make_model(tiny_cfg)
-    bottom_up = model.backbone.bottom_up
-    assert not any(isinstance(m, _BatchNorm) for m in bottom_up.modules())
-    names = [name for name, _ in bottom_up.named_parameters()]
-    assert names and not [name for name in names if ".bn" in name]
-    plain = make_model(set_backbone(tiny_cfg, RESNET)).backbone.bottom_up.eval()
-    state = {k: v for k, v in plain.state_dict().items() if "num_batches" not in k}
-    assert state.keys() == bottom_up.state_dict().keys()
-    bottom_up.load_state_dict(state)
-    image = torch.rand(1, 3, 64, 64)
-    for one, other in zip(bottom_up(image).values(), plain(image).values()):
-        torch.testing.assert_close(one, other)  # activations of norms stay
-
-
-@pytest.fixture
-def weights(tmp_path, monkeypatch):
-    """Weights of timm's test_resnet, in a file in place of its hub; how often they were read."""
-    model = timm.create_model("test_resnet")
-    for parameter in model.parameters():
-        torch.nn.init.uniform_(parameter, 0.1, 0.2)
-    torch.save(model.state_dict(), tmp_path / "timm.pth")
-    create, calls = timm.create_model, []
-
-    def create_model(name, pretrained, **kwargs):
-        calls.append(pretrained)
-        overlay = {"file": str(tmp_path / "timm.pth")}
-        return create(name, pretrained, pretrained_cfg_overlay=overlay, **kwargs)
-
-    monkeypatch.setattr(timm, "create_model", create_model)
-    return model.state_dict(), calls
-
-
-def right_pixels(cfg):
-    """Those of test_resnet."""
-    known = timm.create_model("test_resnet", False).pretrained_cfg
-    cfg.INPUT.FORMAT = "RGB"
-    cfg.MODEL.PIXEL_MEAN = [255 * x for x in known["mean"]]
-    cfg.MODEL.PIXEL_STD = [255 * x for x in known["std"]]
-
-
-def test_the_backbone_begins_with_timms_weights(tiny_cfg, make_model, weights, caplog):
-    state, calls = weights
-    set_backbone(tiny_cfg, of_timm("test_resnet", PRETRAINED=True))
-    right_pixels(tiny_cfg)
-    with caplog.at_level(logging.INFO):
-        model = make_model(tiny_cfg)
-    loaded = model.backbone.bottom_up.model.state_dict()
-    assert all(torch.equal(value, state[name]) for name, value in loaded.items() if name in state)
-    assert calls[-1] is True
-    assert "weights of 'test_resnet' (MODEL.TIMM.PRETRAINED), from " in caplog.text
-    assert "timm.pth" in caplog.text
-    assert "were trained on what the config has: INPUT.FORMAT RGB, MODEL.PIXEL_MEAN" in caplog.text
-
-
-def test_other_weights_are_instead_of_timms(tiny_cfg, make_model, weights, tmp_path):
-    _, calls = weights
-    set_backbone(tiny_cfg, of_timm("test_resnet", PRETRAINED=True))
-    right_pixels(tiny_cfg)
-    model = make_model(tiny_cfg)
-    path = str(tmp_path / "whole.pth")
-    torch.save({"model": model.state_dict()}, path)
-    calls.clear()
-    load_model(tiny_cfg, path)  # MODEL.WEIGHTS of the config is empty
-    tiny_cfg.MODEL.WEIGHTS = path
-    make_model(tiny_cfg)
-    assert calls == [False, False]
-
-
-@pytest.mark.parametrize(
-    "key, value",
-    [
-        ("INPUT.FORMAT", "BGR"),
-        ("MODEL.PIXEL_MEAN", [1.0, 2.0, 3.0]),
-        ("MODEL.PIXEL_STD", [1.0, 1.0, 1.0]),
-    ],
-)
-def test_pixels_that_timms_weights_do_not_know(tiny_cfg, make_model, weights, key, value):
-    set_backbone(tiny_cfg, of_timm("test_resnet", PRETRAINED=True))
-    right_pixels(tiny_cfg)
-    tiny_cfg.merge_from_list([key, value])
-    with pytest.raises(ValueError, match=f"Timm's weights of 'test_resnet'.*; the .*{key} "):
-        make_model(tiny_cfg)
-
-
-@pytest.mark.parametrize("start", WEIGHTS)
-def test_pixels_that_weights_do_not_know(tiny_cfg, make_model, start):
-    tiny_cfg.MODEL.WEIGHTS = f"{start}file"
-    right = WEIGHTS[start]
-    tiny_cfg.INPUT.FORMAT = right.order
-    tiny_cfg.MODEL.PIXEL_MEAN, tiny_cfg.MODEL.PIXEL_STD = list(right.mean), list(right.std)
-    make_model(tiny_cfg)
-    tiny_cfg.INPUT.FORMAT = right.order[::-1]
-    with pytest.raises(ValueError, match=f"The weights '{start}file'.*INPUT.FORMAT {right.order}"):
-        make_model(tiny_cfg)
-
-
-@all_backbones
-def test_every_key_of_a_backbone_is_read(tiny_cfg, make_model, monkeypatch, keys):
-    """A key that nothing reads would be accepted and ignored."""
-    set_backbone(tiny_cfg, keys)
-    section = tiny_cfg.MODEL[keys["BACKBONE.NAME"].split("_")[1].upper()]
-    getattribute, read = CfgNode.__getattr__, set()
-
-    def record(self, key):
-        if self is section:
-            read.add(key)
-        return getattribute(self, key)
-
-    monkeypatch.setattr(CfgNode, "__getattr__", record)
-    make_model(tiny_cfg)
-    assert read == section.keys()
-
-
-REFUSED = {
-    "TIMM.NAME of another backbone": (SWIN, {"TIMM__NAME": "resnet18"}, "MODEL.TIMM.NAME is"),
-    "SWIN of another backbone": (VIT, {"SWIN__DROP_PATH": 0.1}, "MODEL.SWIN.DROP_PATH is 0.1"),
-    "deformable Swin": (
-        SWIN,
-        {"RESNETS__DEFORM_ON_PER_STAGE": [True] * 4},
-        "RESNETS.DEFORM_ON_PER_STAGE is .*MODEL.BACKBONE.NAME is 'build_swin_fpn_backbone'",
-    ),
-    "another ResNet": (CONVNEXT, {"RESNETS__DEPTH": 101}, "MODEL.RESNETS.DEPTH is 101"),
-    "maps": (SWIN, {"FPN__IN_FEATURES": ["res2"]}, "IN_FEATURES is .'res2'., but Swin.* 'p0' .str"),
-    "order of maps": (
-        SWIN,
-        {"FPN__IN_FEATURES": ["p1", "p0", "p2", "p3"]},
-        "strides 4, 8, 16 and 32, in this order",
-    ),
-    "maps of ViT": (VIT, {"FPN__IN_FEATURES": ["res2"]}, "FPN.IN_FEATURES is .*ViT makes one map"),
-    "average of one map": (VIT, {"FPN__FUSE_TYPE": "avg"}, "MODEL.FPN.FUSE_TYPE is avg"),
-    "stages": (REGNET, {"REGNET__W_A": 5.0}, "give 2 stages, but a pyramid needs 4"),
-    "no model": (of_timm("convnext_tinny"), {}, "timm .* does not have. The nearest are convnext"),
-    "plain transformer": (of_timm("test_vit"), {}, r"has maps of the strides \[16"),
-    "one size": (of_timm("swin_tiny_patch4_window7_224"), {}, "takes images of one size only"),
-    "no such map": (of_timm("test_resnet", OUT_INDICES=(1, 9)), {}, "OUT_INDICES is .1, 9., but"),
-    "norm": (of_timm("test_resnet", NORM="GN"), {}, "MODEL.TIMM.NORM is 'GN'. It may be"),
-    "no batch norm": (of_timm("test_convnext", NORM="FrozenBN"), {}, "has no batch norm. Set it"),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_a_backbone_does_not_read_is_refused(tiny_cfg, make_model, case):
-    keys, more, message = REFUSED[case]
-    with pytest.raises(ValueError, match=message):
-        make_model(set_backbone(tiny_cfg, keys, **more))
-
-
-def test_keys_of_others_are_refused_for_resnets(tiny_cfg, make_model):
-    tiny_cfg.MODEL.TIMM.NAME = "resnet18"
-    with pytest.raises(ValueError, match="MODEL.TIMM.NAME is resnet18, but MODEL.BACKBONE.NAME is"):
-        make_model(tiny_cfg)
-    tiny_cfg.MODEL.TIMM.NAME = ""
-    tiny_cfg.MODEL.BACKBONE.SQUARE_PAD = 192
-    with pytest.raises(ValueError, match="MODEL.BACKBONE.SQUARE_PAD is 192, but"):
-        make_model(tiny_cfg)
-
-
-@pytest.mark.parametrize("keys", [SWIN, VIT, MVIT, CONVNEXT], ids=["swin", "vit", "mvit", "timm"])
-def test_without_timm_the_key_is_named(tiny_cfg, make_model, monkeypatch, keys):
-    monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ValueError, match=f"{keys['BACKBONE.NAME']}' .*needs .*pip install"):
-        make_model(set_backbone(tiny_cfg, keys))
 
 
 @pytest.mark.parametrize("keys", [SWIN, VIT, REGNET, RESNET], ids=["swin", "vit", "regnet", "timm"])
