@@ -22,10 +22,10 @@ def weights(make_detector, tmp_path):
 
 @pytest.fixture
 def run_tool(monkeypatch):
-    def run_tool(*args, weights="", threshold=0.05, opts=()):
+    def run_tool(*args, weights="nowhere.pth", threshold=0.05, opts=()):
         fixed = ["--config-file", get_config_file("quickstart.yaml"), "--size", "60", "90"]
-        last = ["--opts", *TINY, "MODEL.WEIGHTS", weights]
-        last += ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", str(threshold), *opts]
+        fixed += ["--weights", weights]
+        last = ["--opts", *TINY, "MODEL.ROI_HEADS.SCORE_THRESH_TEST", str(threshold), *opts]
         monkeypatch.setattr(sys, "argv", ["export.py", *fixed, *map(str, args), *last])
         export.main()
 
@@ -104,7 +104,7 @@ def test_a_full_disk(run_tool, weights, tmp_path, ending, name):
 @pytest.mark.parametrize(
     "output, args, message",
     [
-        ("model.ts", [], "Add MODEL.WEIGHTS"),
+        ("model.ts", [], "'nowhere.pth' do not exist"),
         ("model.onnx", [], "must end in .ts"),
         ("nowhere/model.ts", [], "folder of '.*nowhere/model.ts'"),
         ("model.ts", ["--size", "0", "5"], "--size 0 5"),

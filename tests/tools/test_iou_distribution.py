@@ -93,8 +93,8 @@ def test_an_image_that_cannot_be_used_is_named(tiny_cfg, make_model):
 def test_run(run_here, tiny_cfg, make_model, environment, tmp_path):
     weights, output = tmp_path / "model.pth", tmp_path / "out"
     torch.save({"model": make_model(tiny_cfg).state_dict()}, weights)
-    fixed = [SCRIPT, "--config-file", CONFIG, "--output", output, "--num-images", 6]
-    opts = ["--opts", *TINY, "DATALOADER.NUM_WORKERS", 0, "MODEL.WEIGHTS", weights]
+    fixed = [SCRIPT, "--config-file", CONFIG, "--weights", weights, "--output", output]
+    opts = ["--num-images", 6, "--opts", *TINY, "DATALOADER.NUM_WORKERS", 0]
     result = run_here(*fixed, *opts, env=environment)
     below = json.loads((output / "below.json").read_text())
     ious = np.load(output / "ious.npz")

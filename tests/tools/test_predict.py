@@ -286,7 +286,7 @@ def test_the_smallest_image_is_predicted(predict, images, tmp_path):
 
 
 def test_nothing_to_predict_with_and_nothing_to_write(check_refused, images):
-    check_refused("Add --opts MODEL.WEIGHTS", "--input", images, weights="")
+    check_refused("names none: give --weights", "--input", images, weights="")
     check_refused(
         "Give --output, --json, --coco, --geojson or --masks", "--input", images, output=()
     )

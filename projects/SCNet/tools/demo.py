@@ -13,13 +13,13 @@ import time
 from argparse import Namespace
 
 from scnet_tools.arguments import (
-    add_config,
     add_opts,
     ends_on_ctrl_c,
     make_parser,
     mistakes_in_one_line,
     print_line,
 )
+from scnet_tools.model_arguments import add_model_arguments
 
 LOOPBACK = "127.0.0.1"
 PORTS = range(7860, 7960)  # those that Gradio tries
@@ -28,8 +28,7 @@ PORTS = range(7860, 7960)  # those that Gradio tries
 def parse_args() -> Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add_config(parser, "; default: config.yaml beside the weights")
-    add("--weights", metavar="FILE", help="in place of the config's MODEL.WEIGHTS")
+    add_model_arguments(parser)
     add("--threshold", type=float, default=0.5, help="lowest score, at first (%(default)s)")
     add("--host", default=LOOPBACK, help="address to listen at; 0.0.0.0 is all (%(default)s)")
     add("--port", type=int, help=f"default: the first that is free from {PORTS[0]} on")
@@ -45,12 +44,9 @@ def make_predictor(args: Namespace):
     """
     from scnet import Predictor
     from scnet.inference.demo_page import LOWEST
-    from scnet.inference.pytorch_backend import config_beside
-    from scnet_tools.predict import find_model, is_exported
+    from scnet_tools.predict import find_model
 
     weights, cfg, trusted = find_model(args)
-    if cfg is None and not is_exported(weights):
-        cfg = config_beside(weights)
     if cfg is not None:
         scnet = cfg.MODEL.SCNET
         scnet.SEMANTIC.OUTPUT = scnet.SEMANTIC.SOURCE != "none"

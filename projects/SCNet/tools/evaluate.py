@@ -24,6 +24,7 @@ from scnet_tools.arguments import (
     mistakes_in_one_line,
     print_line,
 )
+from scnet_tools.model_arguments import find_config_file
 from scnet_tools.train_net import train
 
 
@@ -46,17 +47,10 @@ def as_training(args: Namespace) -> Namespace:
     """The arguments of train_net.py that evaluate so.
 
     Raises:
-        ValueError: there is no config.
+        OSError, ValueError: see :func:`find_config_file`; or a key has an argument of its own.
         FileExistsError: there are results already.
     """
-    from scnet.checkpoint import config_file_beside
-
-    config_file = args.config_file or config_file_beside(args.weights)
-    if not config_file:
-        raise ValueError(
-            f"The weights '{args.weights}' need a config, and there is no config.yaml beside them. "
-            "Give --config."
-        )
+    config_file = find_config_file(args)
     results = os.path.join(args.output, "inference", "results.json")
     if os.path.exists(results) and not args.overwrite:
         raise FileExistsError(

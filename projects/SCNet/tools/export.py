@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Write a model as TorchScript or ONNX, for programs without Detectron2 and this package.
 
-    %(prog)s --config C --format onnx --output model.onnx \
-        --opts MODEL.WEIGHTS path/to/model.pth
+    %(prog)s --weights output/mine/model_final.pth --format onnx --output model.onnx
 
 docs/export.md says what goes in and comes out, and how to run the file.
 """
@@ -11,12 +10,12 @@ import os
 from argparse import Namespace
 
 from scnet_tools.arguments import (
-    add_config,
     add_opts,
     ends_on_ctrl_c,
     make_parser,
     mistakes_in_one_line,
 )
+from scnet_tools.model_arguments import add_model_arguments, read_model_config
 
 ENDINGS = {"onnx": ".onnx", "torchscript": ".ts"}  # by format
 
@@ -24,7 +23,7 @@ ENDINGS = {"onnx": ".onnx", "torchscript": ".ts"}  # by format
 def parse_args() -> Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add_config(parser, required=True)
+    add_model_arguments(parser)
     add("--format", required=True, choices=ENDINGS)
     add("--output", required=True, metavar="FILE", help="ends in .ts or .onnx")
     add(
@@ -71,14 +70,13 @@ def export(args: Namespace) -> None:
     import torch
 
     from scnet.checkpoint import load_model
-    from scnet.config import read_cfg
     from scnet.data.image import read_image
     from scnet.data.own_data import register_datasets
     from scnet.export.export_model import export_model
     from scnet.image_kind import ImageKind
     from scnet.inference.pytorch_backend import names_of_classes
 
-    cfg = read_cfg(args.config_file, args.opts)
+    cfg = read_model_config(args)
     if cfg.TEST.AUG.ENABLED:
         raise ValueError(
             "TEST.AUG.ENABLED is True, but test-time augmentation cannot be exported. Set it to "

@@ -1,8 +1,7 @@
 #!/usr/bin/env python
 """Figure 1 of the paper: how well do the boxes fit that reach the mask branch?
 
-    %(prog)s --config C --output FOLDER \
-        --opts MODEL.WEIGHTS path/to/model.pth
+    %(prog)s --weights output/mine/model_final.pth --output FOLDER
 
 Three distributions of the IoU with ground truth, from one model:
 - training without sample consistency: the positive samples of all box stages,
@@ -17,18 +16,18 @@ from argparse import Namespace
 from pathlib import Path
 
 from scnet_tools.arguments import (
-    add_config,
     add_opts,
     ends_on_ctrl_c,
     make_parser,
     mistakes_in_one_line,
 )
+from scnet_tools.model_arguments import add_model_arguments, read_model_config
 
 
 def parse_args() -> Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add_config(parser, required=True)
+    add_model_arguments(parser)
     add("--output", required=True, metavar="FOLDER")
     add("--num-images", type=int, default=1000, help="of each data set (default: %(default)s)")
     add("--with-appended", action="store_true", help="keep ground truth among the samples")
@@ -40,13 +39,12 @@ def parse_args() -> Namespace:
 @ends_on_ctrl_c
 def main() -> None:
     args = parse_args()
-    from scnet.config import read_cfg
     from scnet.config_mistakes import check_device
     from scnet.engine import configure_data
     from scnet.engine.iou_distribution import iou_distribution
 
     with mistakes_in_one_line():
-        cfg = read_cfg(args.config_file, args.opts)
+        cfg = read_model_config(args)
         check_device(cfg)
         configure_data(cfg, args.opts[::2])
         if Path(args.output, "below.json").exists() and not args.overwrite:

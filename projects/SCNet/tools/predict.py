@@ -1,8 +1,6 @@
 #!/usr/bin/env python
 r"""Find objects in images, videos, streams and what a camera sees: pictures, json, masks.
 
-    %(prog)s --config C --input IMAGE_OR_FOLDER ... \
-        --output FOLDER --opts MODEL.WEIGHTS path/to/model.pth
     %(prog)s --weights output/mine/model_final.pth \
         --input clip.mp4 'photos/*.jpg' --output FOLDER --json results.json --masks FOLDER
 
@@ -21,7 +19,6 @@ from typing import TYPE_CHECKING, Dict, Optional, Sequence, Tuple
 
 from scnet_tools.arguments import (
     INPUTS,
-    add_config,
     add_drawing_arguments,
     ends_on_ctrl_c,
     make_parser,
@@ -29,6 +26,7 @@ from scnet_tools.arguments import (
     print_line,
     program,
 )
+from scnet_tools.model_arguments import add_model_arguments, read_model_config
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
@@ -39,8 +37,7 @@ TRUST = "MODEL.TRUST_WEIGHTS"
 def parse_args() -> Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
-    add_config(parser, "; default: config.yaml beside the weights")
-    add("--weights", metavar="FILE", help="in place of the config's MODEL.WEIGHTS")
+    add_model_arguments(parser)
     inputs = f"{INPUTS}; videos; the number of a camera or the URL of a stream, which Ctrl-C ends"
     drawn = "drawn, and in label maps, --coco and --geojson"
     add_drawing_arguments(parser, inputs, output_required=False, drawn=drawn)
@@ -139,32 +136,19 @@ def is_exported(weights: str) -> bool:
 
 
 def find_model(args: Namespace) -> Tuple[str, Optional["CfgNode"], bool]:
-    """The weights, the config and whether they are trusted, as the arguments say.
+    """The weights, their config, and whether they are trusted, as the arguments say.
 
-    The config is None where the predictor finds that of the weights.
+    An exported model has no config.
 
     Raises:
-        ValueError: there are no weights, or there is no config that --opts could change.
+        OSError, ValueError: see :func:`read_model_config`.
     """
     from scnet.config import read_cfg
-    from scnet.config_mistakes import merge_opts
-    from scnet.inference.pytorch_backend import config_beside
 
-    cfg = None
-    trusted = False
     if args.weights and is_exported(args.weights) and not args.config_file:
-        trusted = read_cfg("", args.opts).MODEL.TRUST_WEIGHTS
-    elif args.config_file:
-        cfg = read_cfg(args.config_file, args.opts)
-    elif args.opts:
-        cfg = config_beside(args.weights) if args.weights else None
-        if cfg is None:
-            raise ValueError("--opts changes a config. Give --config-file.")
-        merge_opts(cfg, args.opts)
-    weights = args.weights or (cfg.MODEL.WEIGHTS if cfg else "")
-    if not weights:
-        raise ValueError("No weights. Add --opts MODEL.WEIGHTS path/to/model.pth to the command.")
-    return weights, cfg, trusted
+        return args.weights, None, read_cfg("", args.opts).MODEL.TRUST_WEIGHTS
+    cfg = read_model_config(args)
+    return cfg.MODEL.WEIGHTS, cfg, cfg.MODEL.TRUST_WEIGHTS
 
 
 def make_predictor(args: Namespace, lowest: float):

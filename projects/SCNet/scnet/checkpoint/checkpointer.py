@@ -29,7 +29,7 @@ from .stem import adapt_stem
 
 UNFINISHED = "unfinished_"
 BEST = "model_best"
-EXPORTED = (".onnx", ".ts")  # endings of what export.py writes
+EXPORTED = (".onnx", ".ts")  # endings of what scnet export writes
 # Of a checkpoint, beside "model", which with a moving average holds the averaged weights.
 TRAINER, TRAINING_MODEL = "trainer", "training_model"
 PARTS = {TRAINER, TRAINING_MODEL}
@@ -222,8 +222,8 @@ class SCNetCheckpointer(DetectionCheckpointer):
         """
         if path.lower().endswith(EXPORTED):
             raise ValueError(
-                f"'{path}' is an exported model, which predict.py and Predictor run as it is. Here "
-                "give the weights (.pth) that it was made of."
+                f"'{path}' is an exported model, which scnet predict and Predictor run as it is. "
+                "Here give the weights (.pth) that it was made of."
             )
         if os.path.isdir(path):
             raise IsADirectoryError(

@@ -277,6 +277,6 @@ def describe_failure(problem: str, batch: List[Dict], iteration: int, more: str 
     return (
         f"{problem.rstrip('.')} at iteration {iteration}, with the images {images}.{more} The "
         "weights were not changed, and the last checkpoint is whole. Look at these images with "
-        "check_dataset.py; if they are right, go on from the last checkpoint (--resume) with a "
+        "scnet check; if they are right, go on from the last checkpoint (--resume) with a "
         "lower SOLVER.BASE_LR or with SOLVER.CLIP_GRADIENTS.ENABLED True."
     )

@@ -1,4 +1,4 @@
-"""Run models that tools/export.py has written.
+"""Run models that `scnet export` has written.
 
 Shapes: H, W the size of an image as it enters the model, R detections, M the side of the masks
 of boxes.
@@ -28,7 +28,7 @@ METADATA = "metadata"
 # Of ONNX Runtime, the first that is there. TensorRT, which it would prefer, may build an engine for
 # each size of image, which takes minutes.
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
-AGAIN = "Copy it again from where it came, or export the model again (tools/export.py)."
+AGAIN = "Copy it again from where it came, or export the model again (scnet export)."
 
 
 class ExportedModel:
@@ -91,7 +91,7 @@ class ExportedModel:
 
 
 def load_exported(path: str, trusted: bool = False) -> ExportedModel:
-    """Load a file of tools/export.py.
+    """Load a file of `scnet export`.
 
     Args:
         path: a file that ends in .ts (TorchScript) or .onnx.
@@ -101,7 +101,7 @@ def load_exported(path: str, trusted: bool = False) -> ExportedModel:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it has another ending, is empty, cannot be read, needs ``trusted``, or is not
-            from tools/export.py.
+            from `scnet export`.
         ImportError: ONNX Runtime is not installed.
     """
     path = str(path)
@@ -115,7 +115,7 @@ def load_exported(path: str, trusted: bool = False) -> ExportedModel:
     run, metadata = loader(path, trusted)
     if not metadata:
         raise ValueError(
-            f"'{path}' has no metadata: it is not from tools/export.py, so nobody knows what its "
+            f"'{path}' has no metadata: it is not from scnet export, so nobody knows what its "
             "outputs mean."
         )
     return ExportedModel(run, metadata)

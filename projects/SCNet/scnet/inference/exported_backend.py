@@ -1,4 +1,4 @@
-"""The backend of the predictor for files of tools/export.py."""
+"""The backend of the predictor for files of `scnet export`."""
 
 from typing import List, Optional
 

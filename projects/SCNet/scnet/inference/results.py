@@ -1,4 +1,4 @@
-"""Reading the json files of results that tools/predict.py writes."""
+"""Reading the json files of results that `scnet predict` writes."""
 
 import json
 from typing import Tuple

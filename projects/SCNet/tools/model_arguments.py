@@ -1,0 +1,58 @@
+"""The model that the arguments of several tools name: its weights, and the config beside them."""
+
+from argparse import ArgumentParser, Namespace
+from typing import TYPE_CHECKING
+
+from scnet_tools.arguments import add_config
+
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
+
+
+def add_model_arguments(parser: ArgumentParser) -> None:
+    """Add --config and --weights, of which one is enough."""
+    add_config(parser, "; default: config.yaml beside the weights")
+    parser.add_argument(
+        "--weights", metavar="FILE", help="of the model; default: the config's MODEL.WEIGHTS"
+    )
+
+
+def find_config_file(args: Namespace) -> str:
+    """The file of --config, or the config.yaml beside --weights.
+
+    Raises:
+        ValueError: there is neither.
+        OSError: weights on Hugging Face, or their config, cannot be fetched.
+    """
+    from scnet.checkpoint import config_file_beside
+
+    if args.config_file:
+        return args.config_file
+    if not args.weights:
+        raise ValueError("No model. Give its --weights.")
+    beside = config_file_beside(args.weights)
+    if not beside:
+        raise ValueError(
+            f"The weights '{args.weights}' need a config, and there is no config.yaml beside them. "
+            "Give --config."
+        )
+    return beside
+
+
+def read_model_config(args: Namespace) -> "CfgNode":
+    """The config of the model with --opts and, as MODEL.WEIGHTS, its weights.
+
+    Raises:
+        ValueError: see :func:`find_config_file`; weights are named twice, or nowhere; or see
+            :func:`scnet.config.read_cfg`.
+        OSError: see :func:`find_config_file`.
+    """
+    from scnet.config import read_cfg
+
+    cfg = read_cfg(find_config_file(args), args.opts)
+    if args.weights and cfg.MODEL.WEIGHTS and "MODEL.WEIGHTS" in args.opts[::2]:
+        raise ValueError("Weights are named twice, in --weights and MODEL.WEIGHTS. Leave one out.")
+    cfg.MODEL.WEIGHTS = args.weights or cfg.MODEL.WEIGHTS
+    if not cfg.MODEL.WEIGHTS:
+        raise ValueError(f"No weights. '{args.config_file}' names none: give --weights.")
+    return cfg
