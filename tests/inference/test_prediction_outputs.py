@@ -42,6 +42,26 @@ def image(name):
     return frame_of(InputImage(name, name.rsplit(".")[0] + ".png"))
 
 
+def test_a_label_map_of_tracked_objects_has_their_numbers():
+    """16 bits from the first frame on, as the numbers rise from frame to frame."""
+    found = make_found([0.5, 0.9, 0.7], [0, 1, 2])
+    found.track_ids = torch.tensor([7, 0, 4])  # the second has none
+    labels = label_map(found)
+    assert labels.dtype == np.uint16
+    assert labels[10, :8].tolist() == [7, 7, 7, 0, 4, 4, 4, 0]
+
+
+@pytest.mark.parametrize("number", [2**16 - 1, 2**16])
+def test_numbers_that_a_label_map_has_no_room_for(number):
+    found = make_found([0.5], [0])
+    found.track_ids = torch.tensor([number])
+    if number < 2**16:
+        assert label_map(found).max() == number
+        return
+    with pytest.raises(ValueError, match="16 bits, which are too few for object number 65536"):
+        label_map(found)
+
+
 def test_a_label_map_numbers_the_objects_by_score():
     labels = label_map(make_found([0.5, 0.9, 0.7], [0, 1, 2]))
     assert labels.dtype == np.uint8 and labels.shape == SIZE

@@ -15,6 +15,8 @@ from .inputs import Frame, Input, InputImage, InputVideo
 from .mask_formats import to_rle
 from .video_files import Video, open_video
 
+LARGEST_NUMBER = 2**16 - 1  # of an object in a label map: a PNG has 16 bits at most
+
 
 class Writer(AbstractContextManager):
     """Writes what was found in frames. As a context manager it closes itself."""
@@ -96,8 +98,10 @@ class Pictures(Writer):
 class LabelMaps(Writer):
     """Writes a PNG per image, as large as the image: 0 is no object, k that with the k-th score.
 
-    The pixels have 8 bits, or 16 if there are more than 255 objects. Where masks overlap, the
-    object with the higher score is seen. The frames of "clip.mp4" are "clip/000001.png" and so on.
+    The pixels have 8 bits, or 16 if there are more than 255 objects. Of a video whose objects are
+    tracked they have 16 bits, and k is the object with this number; objects without a number are
+    left out. Where masks overlap, the object with the higher score is seen. The frames of
+    "clip.mp4" are "clip/000001.png" and so on.
     """
 
     def __init__(self, folder: str):
@@ -110,7 +114,7 @@ class LabelMaps(Writer):
         """Write the map.
 
         Raises:
-            ValueError: the model predicts no masks.
+            ValueError: see :func:`label_map`.
             OSError: the map cannot be written.
         """
         write_png(self._path(frame.source, frame.number), label_map(instances))
@@ -127,14 +131,25 @@ def label_map(instances: Instances) -> np.ndarray:
     """Draw the objects as in :class:`LabelMaps`: (H, W) uint8 or uint16.
 
     Raises:
-        ValueError: the instances have no masks.
+        ValueError: the instances have no masks, or their numbers do not fit into 16 bits.
     """
     if not instances.has("pred_masks"):
         raise ValueError("The model predicts no masks (MODEL.MASK_ON False).")
-    labels = np.zeros(instances.image_size, np.uint8 if len(instances) < 256 else np.uint16)
-    for label, k in reversed(list(enumerate(by_score(instances), 1))):
+    order = by_score(instances)
+    numbers = np.zeros(len(order), np.int64)
+    numbers[order] = np.arange(1, len(order) + 1)
+    tracked = instances.has("track_ids")
+    numbers = instances.track_ids.numpy() if tracked else numbers
+    largest = int(numbers.max(initial=0))
+    if largest > LARGEST_NUMBER:
+        raise ValueError(
+            f"A label map has 16 bits, which are too few for object number {largest}. Write --coco "
+            "or --json in place of --masks."
+        )
+    labels = np.zeros(instances.image_size, np.uint16 if tracked or largest > 255 else np.uint8)
+    for k in (k for k in reversed(order) if numbers[k]):
         bitmap, (x, y) = decode_in_box(to_rle(instances.pred_masks[k]))
-        labels[y : y + bitmap.shape[0], x : x + bitmap.shape[1]][bitmap.astype(bool)] = label
+        labels[y : y + bitmap.shape[0], x : x + bitmap.shape[1]][bitmap.astype(bool)] = numbers[k]
     return labels
 
 
