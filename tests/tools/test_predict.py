@@ -1,3 +1,5 @@
+"""predict.py with images, and data sets of them."""
+
 import json
 from math import ceil
 
