@@ -51,13 +51,11 @@ def test_a_label_map_of_tracked_objects_has_their_numbers():
     assert labels[10, :8].tolist() == [7, 7, 7, 0, 4, 4, 4, 0]
 
 
-@pytest.mark.parametrize("number", [2**16 - 1, 2**16])
-def test_numbers_that_a_label_map_has_no_room_for(number):
+def test_a_label_map_has_room_for_numbers_of_16_bits():
     found = make_found([0.5], [0])
-    found.track_ids = torch.tensor([number])
-    if number < 2**16:
-        assert label_map(found).max() == number
-        return
+    found.track_ids = torch.tensor([2**16 - 1])
+    assert label_map(found).max() == 2**16 - 1
+    found.track_ids += 1
     with pytest.raises(ValueError, match="16 bits, which are too few for object number 65536"):
         label_map(found)
 

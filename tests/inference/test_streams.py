@@ -1,5 +1,6 @@
 """Streams of the network, read from a server in this process."""
 
+import itertools
 import logging
 import threading
 from contextlib import contextmanager, suppress
@@ -124,9 +125,12 @@ def test_a_stream_that_breaks_is_opened_again_until_it_is_gone(quick, logged):
 
 def test_frames_that_come_too_fast_are_dropped_and_counted(quick, logged):
     """What is taken next is the newest frame, not the one after that which was taken before."""
-    ready, done = threading.Semaphore(0), threading.Event()
+    ready, done, connections = threading.Semaphore(0), threading.Event(), itertools.count()
 
     def answer(handler):
+        if next(connections):  # the first has ended
+            handler.send_error(503)
+            return
         begin(handler)
         for level in (10, 20, 30, 40):
             send(handler, level)

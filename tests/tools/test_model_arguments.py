@@ -14,6 +14,9 @@ def read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "config.yaml").write_text("MODEL: {WEIGHTS: 'first.pth'}\nSEED: 1\n")
     (tmp_path / "other.yaml").write_text("SEED: 2\n")
+    (tmp_path / "sub").mkdir()
+    for weights in ("w.pth", "sub/w.pth"):
+        (tmp_path / weights).touch()
 
     def read(*words):
         parser = ArgumentParser()
@@ -43,13 +46,17 @@ def test_weights_and_their_config(read, words, weights, seed):
 @pytest.mark.parametrize(
     "words, message",
     [
-        ("", "No model. Give its --weights"),
-        ("--opts SEED 7", "No model. Give its --weights"),
+        ("", "No model is named. Give its --weights, or a --config that names them"),
+        ("--opts SEED 7", "No model is named"),
         ("--config other.yaml", "No weights. 'other.yaml' names none: give --weights"),
-        ("--weights sub/w.pth", "'sub/w.pth' need a config, and there is no config.yaml beside"),
+        ("--weights sub/w.pth", "'sub/w.pth' need a config, .* no config.yaml beside.* --config"),
+        ("--weights scnet://R_50_FPN_20e", "need a config"),
+        ("--weights nowhere.pth", "'nowhere.pth' do not exist"),
+        ("--weights sub", "'sub' are a folder. Give a file"),
+        ("--weights model.onnx", "'model.onnx' is an exported model.* give the weights"),
         ("--weights w.pth --opts MODEL.WEIGHTS v.pth", "named twice, in --weights and MODEL.WEIGH"),
     ],
 )
 def test_no_model(read, words, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((OSError, ValueError), match=message):
         read(*words.split())

@@ -23,6 +23,7 @@ def still(tmp_path):
 def test_objects_have_numbers_from_their_second_frame_on(predict, still, tmp_path):
     """What does not move has one number, and one class, until the end of the video."""
     places = ("--output", tmp_path / "out", "--json", tmp_path / "x.json")
+    places += ("--masks", tmp_path / "m")
     predict("--input", still, "--track", "--json-threshold", 0.1, output=places, threshold=0.1)
     results = json.loads((tmp_path / "x.json").read_text())
     assert not [x for x in results if x["frame"] == 1 and "track_id" in x]
@@ -31,6 +32,9 @@ def test_objects_have_numbers_from_their_second_frame_on(predict, still, tmp_pat
         for frame in (2, 3)
     )
     assert second == third and min(second) == 1
+    maps = [cv2.imread(str(tmp_path / f"m/still/00000{k}.png"), -1) for k in (1, 2, 3)]
+    assert not maps[0].any() and np.array_equal(maps[1], maps[2])
+    assert set(np.unique(maps[1])) - {0} <= second.keys() and maps[1].any()
     assert cv2.VideoCapture(str(tmp_path / "out/still.mp4")).isOpened()
 
 

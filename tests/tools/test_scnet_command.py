@@ -69,7 +69,7 @@ def test_every_tool_is_a_command():
 
 
 def test_messages_name_what_the_user_typed(call, monkeypatch, tmp_path, capsys):
-    with pytest.raises(SystemExit, match="^scnet predict: The weights 'w' need a config"):
+    with pytest.raises(SystemExit, match="^scnet predict: Weights 'w' do not exist"):
         call("predict", "--weights", "w", "--input", tmp_path, "--output", tmp_path / "x")
 
     def interrupted():
@@ -84,6 +84,7 @@ def test_messages_name_what_the_user_typed(call, monkeypatch, tmp_path, capsys):
 @pytest.fixture
 def evaluation(monkeypatch, tmp_path):
     """evaluation(words): the arguments of train_net.py that ``scnet eval`` becomes."""
+    (tmp_path / "model.pth").touch()
 
     def evaluation(*words):
         fixed = ["--weights", tmp_path / "model.pth", "--output", tmp_path / "out"]
@@ -106,7 +107,7 @@ def test_eval_is_training_without_training(evaluation, tmp_path):
 
 
 def test_eval_refuses(evaluation, tmp_path):
-    with pytest.raises(ValueError, match="model.pth' need a config.*Give --config"):
+    with pytest.raises(ValueError, match="model.pth' need a config.*Give one.* --config"):
         evaluation()
     with pytest.raises(ValueError, match="OUTPUT_DIR has an argument of its own"):
         evaluation("--config", "nuclei", "OUTPUT_DIR", "x")

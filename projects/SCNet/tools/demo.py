@@ -40,7 +40,8 @@ def make_predictor(args: Namespace):
     """The predictor that the arguments name, with all that its model can say.
 
     Raises:
-        ValueError: see :func:`scnet_tools.predict.find_model` and :class:`scnet.Predictor`.
+        OSError, ValueError: see :func:`scnet_tools.predict.find_model` and
+            :class:`scnet.Predictor`.
     """
     from scnet import Predictor
     from scnet.inference.demo_page import LOWEST

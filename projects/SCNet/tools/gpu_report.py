@@ -6,7 +6,7 @@
 FOLDER gets gpu_report.md: the hardware, the versions and the flags in force; the result of the
 tests that need a GPU; for five models the seconds per image and per training step in float32, TF32,
 float16 and bfloat16, the peak memory, and the ratios of the times beside those of the paper; and
-Table 2 of the paper on generated images, as reproduce.py trains it. That takes hours: --seeds
+Table 2 of the paper on generated images, as `scnet reproduce` trains it. That takes hours: --seeds
 without a number leaves it out. What the device cannot do is named.
 """
 

@@ -21,36 +21,30 @@ def find_config_file(args: Namespace) -> str:
     """The file of --config, or the config.yaml beside --weights.
 
     Raises:
-        ValueError: there is neither.
-        OSError: weights on Hugging Face, or their config, cannot be fetched.
+        ValueError: there is neither; or see :func:`scnet.checkpoint.config_file_beside`.
+        OSError: see there.
     """
     from scnet.checkpoint import config_file_beside
 
     if args.config_file:
         return args.config_file
     if not args.weights:
-        raise ValueError("No model. Give its --weights.")
-    beside = config_file_beside(args.weights)
-    if not beside:
-        raise ValueError(
-            f"The weights '{args.weights}' need a config, and there is no config.yaml beside them. "
-            "Give --config."
-        )
-    return beside
+        raise ValueError("No model is named. Give its --weights, or a --config that names them.")
+    return config_file_beside(args.weights)
 
 
 def read_model_config(args: Namespace) -> "CfgNode":
     """The config of the model with --opts and, as MODEL.WEIGHTS, its weights.
 
     Raises:
-        ValueError: see :func:`find_config_file`; weights are named twice, or nowhere; or see
+        ValueError: weights are named twice, or nowhere; or see :func:`find_config_file` and
             :func:`scnet.config.read_cfg`.
-        OSError: see :func:`find_config_file`.
+        OSError: see there.
     """
     from scnet.config import read_cfg
 
     cfg = read_cfg(find_config_file(args), args.opts)
-    if args.weights and cfg.MODEL.WEIGHTS and "MODEL.WEIGHTS" in args.opts[::2]:
+    if args.weights and "MODEL.WEIGHTS" in args.opts[::2] and cfg.MODEL.WEIGHTS:  # "" is no name
         raise ValueError("Weights are named twice, in --weights and MODEL.WEIGHTS. Leave one out.")
     cfg.MODEL.WEIGHTS = args.weights or cfg.MODEL.WEIGHTS
     if not cfg.MODEL.WEIGHTS:

@@ -102,12 +102,6 @@ def refuse_unused(args: Namespace) -> None:
             raise ValueError(f"--{name.replace('_', '-')} is for --{needed}, which is not given.")
     if args.overlap is not None and args.tile is None:
         raise ValueError("--overlap is for --tile, which is not given.")
-    changed = [key for key in args.opts[::2] if key != TRUST]
-    if changed and args.weights and is_exported(args.weights):
-        raise ValueError(
-            f"'{args.weights}' was exported with its config, which cannot be changed: "
-            f"{', '.join(changed)}. Export the model again with these values."
-        )
 
 
 def read_class_thresholds(texts: Sequence[str]) -> Dict[str, float]:
@@ -129,7 +123,7 @@ def read_class_thresholds(texts: Sequence[str]) -> Dict[str, float]:
 
 
 def is_exported(weights: str) -> bool:
-    """Whether a file is one of export.py."""
+    """Whether a file is one of `scnet export`."""
     from scnet.export.runtime import LOADERS
 
     return os.path.splitext(weights)[1].lower() in LOADERS
@@ -141,11 +135,19 @@ def find_model(args: Namespace) -> Tuple[str, Optional["CfgNode"], bool]:
     An exported model has no config.
 
     Raises:
-        OSError, ValueError: see :func:`read_model_config`.
+        ValueError: keys are given that an exported model has fixed; or see
+            :func:`read_model_config`.
+        OSError: see there.
     """
     from scnet.config import read_cfg
 
     if args.weights and is_exported(args.weights) and not args.config_file:
+        fixed = [key for key in args.opts[::2] if key != TRUST]
+        if fixed:
+            raise ValueError(
+                f"'{args.weights}' was exported with its config, which cannot be changed: "
+                f"{', '.join(fixed)}. Export the model again with these values."
+            )
         return args.weights, None, read_cfg("", args.opts).MODEL.TRUST_WEIGHTS
     cfg = read_model_config(args)
     return cfg.MODEL.WEIGHTS, cfg, cfg.MODEL.TRUST_WEIGHTS
@@ -158,7 +160,7 @@ def make_predictor(args: Namespace, lowest: float):
         lowest: score that is needed.
 
     Raises:
-        ValueError: see :func:`find_model` and :class:`scnet.Predictor`.
+        OSError, ValueError: see :func:`find_model` and :class:`scnet.Predictor`.
     """
     from scnet import Predictor
     from scnet.inference.tiles import Tiles

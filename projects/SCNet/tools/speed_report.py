@@ -1,4 +1,4 @@
-"""The page that gpu_report.py writes: tests, speed, and Table 2 on generated images."""
+"""The page that `scnet gpu-report` writes: tests, speed, and Table 2 on generated images."""
 
 import os
 import subprocess
@@ -60,7 +60,7 @@ def report(args: Namespace) -> str:
     Table 2 takes longest. The page is there before it, and written again with it.
 
     Args:
-        args: of gpu_report.py.
+        args: of `scnet gpu-report`.
 
     Raises:
         FileExistsError: the folder has a page already.
@@ -150,7 +150,7 @@ def lay_out(rows: List[Dict[str, Any]]) -> str:
 
 
 def train_table2(args: Namespace, device: str) -> str:
-    """Train the rows of Table 2 on generated images, as reproduce.py does: its table."""
+    """Train the rows of Table 2 on generated images, as `scnet reproduce` does: its table."""
     output = Path(args.output, "table2")
     fixed = {"table": "2", "dataset": "shapes", "schedule": None, "rows": None, "weights": None}
     given = {"seeds": args.seeds, "output": str(output), "opts": ["MODEL.DEVICE", device]}

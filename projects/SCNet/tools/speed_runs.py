@@ -1,4 +1,4 @@
-"""What gpu_report.py measures: which models, in which precisions, and what it has to leave out.
+"""What `scnet gpu-report` measures: which models, in which precisions, and what it leaves out.
 
 How a time is measured is in ``scnet.inference.benchmark`` and ``scnet.engine.step_benchmark``.
 """

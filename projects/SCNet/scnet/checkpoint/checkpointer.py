@@ -26,10 +26,10 @@ from .fit import (
 from .other_formats import from_another_program, from_model_zoo, from_pycls
 from .reading import check_named, check_weights, read_pickle, read_safetensors, read_torch
 from .stem import adapt_stem
+from .weights_file import find_weights
 
 UNFINISHED = "unfinished_"
 BEST = "model_best"
-EXPORTED = (".onnx", ".ts")  # endings of what scnet export writes
 # Of a checkpoint, beside "model", which with a moving average holds the averaged weights.
 TRAINER, TRAINING_MODEL = "trainer", "training_model"
 PARTS = {TRAINER, TRAINING_MODEL}
@@ -198,7 +198,7 @@ class SCNetCheckpointer(DetectionCheckpointer):
         # A training that begins takes the weights alone. Others have weights of their own images.
         self._begins = self.model.training and checkpointables is not None
         if path:
-            self._find(path)
+            find_weights(path)
         if "://" in path:
             rest = super().load(path, checkpointables)
         else:
@@ -211,37 +211,6 @@ class SCNetCheckpointer(DetectionCheckpointer):
         if checkpointables is None and self.checkpointables:
             self._check_parts(path)
         return rest
-
-    def _find(self, path: str) -> None:
-        """Make sure that there is a file of weights; one of the web is fetched, if it was not yet.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            OSError: it cannot be fetched, or is a folder.
-            ValueError: it is an exported model.
-        """
-        if path.lower().endswith(EXPORTED):
-            raise ValueError(
-                f"'{path}' is an exported model, which scnet predict and Predictor run as it is. "
-                "Here give the weights (.pth) that it was made of."
-            )
-        if os.path.isdir(path):
-            raise IsADirectoryError(
-                f"Weights '{path}' are a folder. Give a file, such as its .pth."
-            )
-        local = path
-        if "://" in path:
-            try:
-                local = self.path_manager.get_local_path(path.split("?")[0])
-            except OSError as error:
-                if f"'{path}'" in str(error):  # it has its sentence
-                    raise
-                raise OSError(
-                    f"Cannot fetch the weights '{path}': {error}. Fetch them by hand, and give the "
-                    "file."
-                ) from error
-        if not os.path.isfile(local):
-            raise FileNotFoundError(f"Weights '{path}' do not exist.")
 
     def _check_parts(self, path: str) -> None:
         """Refuse a file to go on from that has other parts than this training.

@@ -1,21 +1,25 @@
 """The config that goes with weights, in the folder that they are in."""
 
 from pathlib import Path
-from typing import Optional
-
-from detectron2.utils.file_io import PathManager
 
 from .hub import CONFIG, PREFIX
+from .weights_file import find_weights
 
 
-def config_file_beside(weights: str) -> Optional[str]:
-    """The path of the "config.yaml" that a training left beside its weights; None without one.
+def config_file_beside(weights: str) -> str:
+    """The path of the "config.yaml" that a training left beside its weights.
 
     For weights of Hugging Face it is that of their repository; both are fetched.
 
     Raises:
-        OSError, ValueError: see :func:`scnet.checkpoint.hub.fetch`.
+        ValueError: there is none; or see :func:`find_weights`.
+        OSError: see there.
     """
-    local = PathManager.get_local_path(weights) if weights.startswith(PREFIX) else weights
-    path = Path(local).parent / CONFIG
-    return str(path) if path.is_file() else None
+    if weights.startswith(PREFIX) or "://" not in weights:  # others have no folder
+        path = Path(find_weights(weights)).parent / CONFIG
+        if path.is_file():
+            return str(path)
+    raise ValueError(
+        f"The weights '{weights}' need a config, and there is no config.yaml beside them. "
+        "Give one, on the command line with --config."
+    )

@@ -39,7 +39,7 @@ class Writer(AbstractContextManager):
         Args:
             frame: of :func:`scnet.inference.inputs.frames_of`, in its order.
             instances: with ``scores`` and, if the model predicts masks, ``pred_masks``: (R, H, W)
-                bool, or RLE, which take less memory.
+                bool, or RLE, which take less memory; with ``track_ids`` where they are tracked.
         """
 
     def close(self) -> None:
@@ -135,21 +135,20 @@ def label_map(instances: Instances) -> np.ndarray:
     """
     if not instances.has("pred_masks"):
         raise ValueError("The model predicts no masks (MODEL.MASK_ON False).")
-    order = by_score(instances)
-    numbers = np.zeros(len(order), np.int64)
-    numbers[order] = np.arange(1, len(order) + 1)
-    tracked = instances.has("track_ids")
-    numbers = instances.track_ids.numpy() if tracked else numbers
-    largest = int(numbers.max(initial=0))
+    order, tracked = by_score(instances), instances.has("track_ids")
+    numbers = instances.track_ids[order].tolist() if tracked else range(1, len(order) + 1)
+    largest = max(numbers, default=0)
     if largest > LARGEST_NUMBER:
         raise ValueError(
-            f"A label map has 16 bits, which are too few for object number {largest}. Write --coco "
-            "or --json in place of --masks."
+            f"A label map has 16 bits, which are too few for object number {largest}. Write "
+            "--json in place of --masks."
         )
     labels = np.zeros(instances.image_size, np.uint16 if tracked or largest > 255 else np.uint8)
-    for k in (k for k in reversed(order) if numbers[k]):
+    for k, number in reversed(list(zip(order, numbers))):
+        if number == 0:  # not tracked yet
+            continue
         bitmap, (x, y) = decode_in_box(to_rle(instances.pred_masks[k]))
-        labels[y : y + bitmap.shape[0], x : x + bitmap.shape[1]][bitmap.astype(bool)] = numbers[k]
+        labels[y : y + bitmap.shape[0], x : x + bitmap.shape[1]][bitmap.astype(bool)] = number
     return labels
 
 

@@ -56,11 +56,7 @@ class PyTorchBackend:
             FileNotFoundError: there are no such weights, or there is no such config.
             OSError: they cannot be fetched.
         """
-        cfg = config_beside(weights) if config is None else config
-        if cfg is None:
-            raise ValueError(
-                f"The weights '{weights}' need a config, and there is no config.yaml beside them."
-            )
+        cfg = config_file_beside(weights) if config is None else config
         cfg = cfg.clone() if isinstance(cfg, CfgNode) else read_cfg(cfg)
         cfg.defrost()
         cfg.MODEL.TRUST_WEIGHTS = cfg.MODEL.TRUST_WEIGHTS or trusted
@@ -142,12 +138,6 @@ class PyTorchBackend:
         pixels = transform_image([self.resize.get_transform(pixels)], pixels)
         image = torch.as_tensor(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
         return {"image": image, "height": height, "width": width}
-
-
-def config_beside(weights: str) -> Optional[CfgNode]:
-    """Read the "config.yaml" that the training left beside the weights; None if there is none."""
-    path = config_file_beside(weights)
-    return read_cfg(path) if path else None
 
 
 def names_of_classes(model: GeneralizedRCNN, cfg: CfgNode) -> List[str]:
