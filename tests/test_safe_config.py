@@ -50,7 +50,9 @@ def through_a_clone(path):
 
 
 def through_the_weights_beside_it(path):
-    Predictor(str(path.parent / "model.pth"))
+    weights = path.parent / "model.pth"
+    weights.touch()
+    Predictor(str(weights))
 
 
 def through_the_run_that_goes_on(path):
