@@ -19,7 +19,7 @@ from scnet_tools.arguments import (
     mistakes_in_one_line,
     print_line,
 )
-from scnet_tools.model_arguments import add_model_arguments
+from scnet_tools.model_arguments import add_model_arguments, find_model
 
 LOOPBACK = "127.0.0.1"
 PORTS = range(7860, 7960)  # those that Gradio tries
@@ -40,12 +40,11 @@ def make_predictor(args: Namespace):
     """The predictor that the arguments name, with all that its model can say.
 
     Raises:
-        OSError, ValueError: see :func:`scnet_tools.predict.find_model` and
+        OSError, ValueError: see :func:`find_model` and
             :class:`scnet.Predictor`.
     """
     from scnet import Predictor
     from scnet.inference.demo_page import LOWEST
-    from scnet_tools.predict import find_model
 
     weights, cfg, trusted = find_model(args)
     if cfg is not None:

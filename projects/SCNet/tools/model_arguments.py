@@ -1,12 +1,15 @@
 """The model that the arguments of several tools name: its weights, and the config beside them."""
 
+import os
 from argparse import ArgumentParser, Namespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional, Tuple
 
 from scnet_tools.arguments import add_config
 
 if TYPE_CHECKING:
     from detectron2.config import CfgNode
+
+TRUST = "MODEL.TRUST_WEIGHTS"
 
 
 def add_model_arguments(parser: ArgumentParser) -> None:
@@ -50,3 +53,34 @@ def read_model_config(args: Namespace) -> "CfgNode":
     if not cfg.MODEL.WEIGHTS:
         raise ValueError(f"No weights. '{args.config_file}' names none: give --weights.")
     return cfg
+
+
+def is_exported(weights: str) -> bool:
+    """Whether a file is one of `scnet export`."""
+    from scnet.export.runtime import LOADERS
+
+    return os.path.splitext(weights)[1].lower() in LOADERS
+
+
+def find_model(args: Namespace) -> Tuple[str, Optional["CfgNode"], bool]:
+    """The weights, their config, and whether they are trusted, as the arguments say.
+
+    An exported model has no config.
+
+    Raises:
+        ValueError: keys are given that an exported model has fixed; or see
+            :func:`read_model_config`.
+        OSError: see there.
+    """
+    from scnet.config import read_cfg
+
+    if args.weights and is_exported(args.weights) and not args.config_file:
+        fixed = [key for key in args.opts[::2] if key != TRUST]
+        if fixed:
+            raise ValueError(
+                f"'{args.weights}' was exported with its config, which cannot be changed: "
+                f"{', '.join(fixed)}. Export the model again with these values."
+            )
+        return args.weights, None, read_cfg("", args.opts).MODEL.TRUST_WEIGHTS
+    cfg = read_model_config(args)
+    return cfg.MODEL.WEIGHTS, cfg, cfg.MODEL.TRUST_WEIGHTS

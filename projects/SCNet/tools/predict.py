@@ -12,10 +12,9 @@ SIGTERM ends the command: what was predicted until then is written, and the exit
 143 (0 where Ctrl-C ends a camera or a live stream).
 """
 
-import os
 import sys
 from argparse import Namespace
-from typing import TYPE_CHECKING, Dict, Optional, Sequence, Tuple
+from typing import Dict, Sequence
 
 from scnet_tools.arguments import (
     INPUTS,
@@ -26,12 +25,7 @@ from scnet_tools.arguments import (
     print_line,
     program,
 )
-from scnet_tools.model_arguments import add_model_arguments, read_model_config
-
-if TYPE_CHECKING:
-    from detectron2.config import CfgNode
-
-TRUST = "MODEL.TRUST_WEIGHTS"
+from scnet_tools.model_arguments import add_model_arguments, find_model
 
 
 def parse_args() -> Namespace:
@@ -120,37 +114,6 @@ def read_class_thresholds(texts: Sequence[str]) -> Dict[str, float]:
         if not name:
             raise ValueError(f"--class-threshold takes NAME=SCORE, such as cat=0.3, not '{text}'.")
     return thresholds
-
-
-def is_exported(weights: str) -> bool:
-    """Whether a file is one of `scnet export`."""
-    from scnet.export.runtime import LOADERS
-
-    return os.path.splitext(weights)[1].lower() in LOADERS
-
-
-def find_model(args: Namespace) -> Tuple[str, Optional["CfgNode"], bool]:
-    """The weights, their config, and whether they are trusted, as the arguments say.
-
-    An exported model has no config.
-
-    Raises:
-        ValueError: keys are given that an exported model has fixed; or see
-            :func:`read_model_config`.
-        OSError: see there.
-    """
-    from scnet.config import read_cfg
-
-    if args.weights and is_exported(args.weights) and not args.config_file:
-        fixed = [key for key in args.opts[::2] if key != TRUST]
-        if fixed:
-            raise ValueError(
-                f"'{args.weights}' was exported with its config, which cannot be changed: "
-                f"{', '.join(fixed)}. Export the model again with these values."
-            )
-        return args.weights, None, read_cfg("", args.opts).MODEL.TRUST_WEIGHTS
-    cfg = read_model_config(args)
-    return cfg.MODEL.WEIGHTS, cfg, cfg.MODEL.TRUST_WEIGHTS
 
 
 def make_predictor(args: Namespace, lowest: float):
