@@ -2,6 +2,7 @@
 
 import shutil
 import uuid
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,10 @@ def data(environment, tmp_path):
 
 @pytest.fixture
 def train(make_trainer, data):
-    """train(KEY, value, ..., output=...): the trainer after four steps, with the images of each."""
+    """train(KEY, value, ..., output=...): the trainer after four steps, with the images of each.
+
+    before(trainer) is called when it is ready.
+    """
     places = {
         "DATASETS.TRAIN_JSON": data / "annotations/instances_train.json",
         "DATASETS.TRAIN_IMAGES": data / "train",
@@ -40,8 +44,9 @@ def train(make_trainer, data):
     }
     places = [x for key, path in places.items() for x in (key, (str(path),))]
 
-    def train(*opts, **kwargs):
+    def train(*opts, before=lambda trainer: None, **kwargs):
         trainer = make_trainer(*places, *opts, **kwargs)
+        before(trainer)
         trainer.seen, step = [], trainer._trainer
         write = step._write_metrics
 
@@ -96,6 +101,54 @@ def test_a_broken_image_ends_the_training_with_a_checkpoint(
     assert {**trainer.losses, **resumed.losses} == whole.losses
     assert list(resumed.losses) == [2, 3]
     assert torch.equal(weights(resumed), weights(whole))
+
+
+PRECISE_BN = ["TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 2]
+
+
+def break_while_statistics_are_computed(kept):
+    """For `before`: an image of the second batch is gone; `kept` gets its path and content."""
+
+    def change(trainer):
+        update = trainer.precise_bn.update
+
+        def broken(iterations):
+            first, second = islice(trainer.data_loader.starting_at(iterations), 2)
+            names = {x["file_name"] for x in second} - {x["file_name"] for x in first}
+            path = Path(min(names))
+            kept[path] = path.read_bytes()
+            path.unlink()
+            update(iterations)
+
+        trainer.precise_bn.update = broken
+
+    return change
+
+
+def test_a_broken_image_among_those_of_batch_norm(train, tmp_path):
+    """The model is kept as the steps left it; repaired, the run ends as if nothing had been."""
+    kept = {}
+    whole, plain = train(*PRECISE_BN, output="whole"), train(output="plain")
+    trainer = train(*PRECISE_BN, before=break_while_statistics_are_computed(kept))
+    ((path, content),) = kept.items()
+    assert path.name in str(trainer.error)
+    assert not (tmp_path / "run/model_final.pth").exists()
+    assert torch.load(tmp_path / "run/model_0000003.pth")["iteration"] == 3
+    assert torch.equal(weights(trainer), weights(plain))
+    path.write_bytes(content)
+    resumed = train(*PRECISE_BN, resume=True)
+    assert not resumed.losses
+    assert torch.equal(weights(resumed), weights(whole))
+    assert not torch.equal(weights(resumed), weights(plain))
+
+
+def test_an_image_skipped_among_those_of_batch_norm_is_named(train, caplog):
+    kept = {}
+    trainer = train(*PRECISE_BN, *SKIP, before=break_while_statistics_are_computed(kept))
+    (path,) = kept
+    assert trainer.error is None
+    named = [x.getMessage() for x in caplog.records if path.name in x.getMessage()]
+    assert len(named) == 2  # when it is met, and at the end
 
 
 def test_a_broken_image_in_the_first_step(train, tmp_path):

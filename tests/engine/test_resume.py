@@ -84,7 +84,14 @@ RECIPE = [  # docs/recipes.md
 ]
 
 
-@pytest.mark.parametrize("more", [[], RECIPE], ids=["", "recipe"])
+# Computed in the run of four steps after two of them as well.
+PRECISE_BN = [
+    *("TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 2, "TEST.EVAL_PERIOD", 2),
+    *("SOLVER.GRADIENT_ACCUMULATION", 2),
+]
+
+
+@pytest.mark.parametrize("more", [[], RECIPE, PRECISE_BN], ids=["", "recipe", "precise_bn"])
 def test_a_checkpoint_is_enough(make_trainer, tmp_path, more):
     """Also for the seed, if none was given; and at a step that is no multiple of anything."""
     opts = ["SEED", -1, "SOLVER.CHECKPOINT_PERIOD", 3, *more]

@@ -3,7 +3,6 @@ import json
 import pytest
 import torch
 from detectron2.engine import DefaultTrainer
-from detectron2.engine.hooks import PreciseBN
 
 from scnet import get_cfg, get_config_file
 from scnet.checkpoint import SCNetCheckpointer
@@ -93,16 +92,3 @@ def test_the_best_metric(tiny_cfg):
     assert best_metric(tiny_cfg) == "a/bbox/AP"
     tiny_cfg.TEST.BEST_METRIC = "b/segm/AP50"
     assert best_metric(tiny_cfg) == "b/segm/AP50"
-
-
-@pytest.mark.parametrize("with_average", [False, True])
-def test_statistics_of_batch_norm_are_computed_anew_for_what_is_kept(make_trainer, with_average):
-    """With TEST.PRECISE_BN; an average of the weights has statistics of its own."""
-    options = ["TEST.PRECISE_BN.ENABLED", True, "TEST.PRECISE_BN.NUM_ITER", 2]
-    trainer = make_trainer("SOLVER.EMA.ENABLED", with_average, *options)
-    (precise,) = [x for x in trainer._hooks if isinstance(x, PreciseBN)]
-    name = "backbone.fpn_lateral2.norm.running_mean"
-    before = trainer.trained.state_dict()[name].clone()
-    precise.update_stats()
-    assert not torch.equal(trainer.result.state_dict()[name], before)
-    assert torch.equal(trainer.trained.state_dict()[name], before) == with_average

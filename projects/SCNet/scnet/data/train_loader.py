@@ -1,5 +1,6 @@
 """Loading training batches that follow from the seed and their number alone."""
 
+import copy
 from collections import defaultdict
 from itertools import chain, islice
 from typing import (
@@ -81,6 +82,19 @@ class TrainLoader:
     def most_to_skip(self) -> int:
         """How many images may be replaced."""
         return most_to_skip(len(self.records)) if self.skips else 0
+
+    def starting_at(self, batch: int) -> "TrainLoader":
+        """Another loader of the same stream and images, which loads within this process.
+
+        Args:
+            batch: the number of the batch that it starts with.
+        """
+        other = copy.copy(self)
+        other.first = batch
+        other.cfg = self.cfg.clone()
+        other.cfg.defrost()
+        other.cfg.DATALOADER.NUM_WORKERS = 0
+        return other
 
     def __iter__(self) -> Iterator[List[Dict]]:
         """Yield the batches.

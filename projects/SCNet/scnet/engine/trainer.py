@@ -37,6 +37,7 @@ from .hooks.broken_images import WatchBrokenImages
 from .hooks.duration import Duration
 from .hooks.ema import ExponentialMovingAverage
 from .hooks.peak_memory import PeakMemory
+from .hooks.precise_bn import PreciseBatchNorm
 from .hooks.stop import StopOnSignal, StopTraining
 from .hooks.training_pictures import TrainingPictures
 from .json_lines import drop_half_line
@@ -68,9 +69,11 @@ class Trainer(EvaluatingTrainer):
         ema: the moving average of its weights, or None.
         result: the model to use: the averaged one if there is one, else the trained one.
         stopped_by: the signal that has ended the training, or None.
+        precise_bn: computes the statistics of batch norm anew, or None.
     """
 
     stopped_by: Optional[signal.Signals] = None
+    precise_bn: Optional[PreciseBatchNorm] = None
 
     def __init__(self, cfg: CfgNode):
         """
@@ -156,28 +159,44 @@ class Trainer(EvaluatingTrainer):
         self._written = written
 
     def build_hooks(self):
-        """List Detectron2's hooks with ours; the evaluation also keeps the best weights."""
-        cfg = self.cfg
-        timer, *others = super().build_hooks()
-        at = next(k for k, hook in enumerate(others) if isinstance(hook, hooks.EvalHook))
-        others[at] = EvalAndKeepBest(
+        """List Detectron2's hooks and ours, in the order in which they run after a step."""
+        cfg, is_main = self.cfg, comm.is_main_process()
+        checkpoints = hooks.PeriodicCheckpointer(self.checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD)
+        watch = WatchBrokenImages(self.checkpointer, self._trainer, self.data_loader)
+        if cfg.TEST.PRECISE_BN.ENABLED:
+            self.precise_bn = PreciseBatchNorm(
+                self.result,  # the average, if there is one: it is what is kept
+                self.data_loader,
+                watch,
+                period=cfg.TEST.EVAL_PERIOD,
+                num_batches=cfg.TEST.PRECISE_BN.NUM_ITER,
+                batches_per_step=cfg.SOLVER.GRADIENT_ACCUMULATION,
+            )
+        evaluation = EvalAndKeepBest(
             cfg.TEST.EVAL_PERIOD,
             self._evaluate,
             self.checkpointer,
             metric=best_metric(cfg),
             patience=cfg.TEST.PATIENCE,
         )
-        # A signal is looked at when the checkpoint of the step is there, before an evaluation.
-        others.insert(at, StopOnSignal(self.checkpointer, self._trainer))
-        others.insert(at, WatchBrokenImages(self.checkpointer, self._trainer, self.data_loader))
-        for hook in others:
-            if isinstance(hook, hooks.PreciseBN):
-                hook._model = self.result  # the average, if there is one: it is what is kept
-        if cfg.VIS_PERIOD > 0:
-            others.insert(0, TrainingPictures(self.trained, self._trainer, cfg.VIS_PERIOD))
-        if cfg.TEST.AUG.ENABLED:  # once, after the training
-            others.append(hooks.EvalHook(0, partial(self.test_with_TTA, cfg, self.result)))
-        return [timer, self.ema, PeakMemory(), Duration(), *others]
+        pictures = cfg.VIS_PERIOD > 0
+        with_tta = partial(self.test_with_TTA, cfg, self.result)
+        return [
+            hooks.IterationTimer(),
+            self.ema,
+            PeakMemory(),
+            Duration(),
+            TrainingPictures(self.trained, self._trainer, cfg.VIS_PERIOD) if pictures else None,
+            hooks.LRScheduler(),
+            self.precise_bn,  # changes the model, so before it is saved
+            checkpoints if is_main else None,
+            # These two look when the checkpoint of the step is there, before an evaluation.
+            watch,
+            StopOnSignal(self.checkpointer, self._trainer),
+            evaluation,
+            hooks.PeriodicWriter(self.build_writers(), period=20) if is_main else None,
+            hooks.EvalHook(0, with_tta) if cfg.TEST.AUG.ENABLED else None,  # once, at the end
+        ]
 
     def run_step(self) -> None:
         """Train one step, and load the images of the next, if there is one."""
@@ -273,10 +292,12 @@ class Trainer(EvaluatingTrainer):
                 )
             )
         final = os.path.join(self.cfg.OUTPUT_DIR, "model_final.pth")
-        if self.start_iter >= self.max_iter and not os.path.exists(final):
-            # The run was killed between the checkpoint of its last step and this one.
-            self.checkpointer.save("model_final", iteration=self.iter)
         try:
+            if self.start_iter >= self.max_iter and not os.path.exists(final):
+                # The run has ended between the checkpoint of its last step and this one.
+                if self.precise_bn:
+                    self.precise_bn.update(self.max_iter)
+                self.checkpointer.save("model_final", iteration=self.iter)
             return super().train()
         except StopTraining as reason:
             if reason.error:

@@ -48,7 +48,7 @@ class WatchBrokenImages(HookBase):
         """
         if self.trainer.start_iter < self.trainer.max_iter:
             self.step.load()
-            error = self._share()
+            error = self._share(self.step.broken)
             self.counts = [0.0] * comm.get_world_size()
             if error:
                 raise StopTraining(str(error), error=error)
@@ -62,14 +62,30 @@ class WatchBrokenImages(HookBase):
         error = None
         if self.step.broken_counts != self.counts:
             self.counts = self.step.broken_counts
-            error = self._share()
+            error = self._share(self.step.broken)
         if self.loader.skips:
             count = len(self.broken)
             self.trainer.storage.put_scalar("broken_images", count, smoothing_hint=False)
         if error:
-            iteration = self.trainer.iter
-            self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
-            raise StopTraining(str(error), error=error)
+            self._end(error)
+
+    def look(self, broken: Optional[BrokenImageError]) -> None:
+        """Look at images that were loaded for something else than a step; all processes call this.
+
+        Args:
+            broken: why this process cannot use them.
+
+        Raises:
+            StopTraining: a process cannot. A checkpoint is written.
+        """
+        error = self._share(broken)
+        if error:
+            self._end(error)
+
+    def _end(self, error: BrokenImageError) -> None:
+        iteration = self.trainer.iter
+        self.checkpointer.save(f"model_{iteration:07d}", iteration=iteration)
+        raise StopTraining(str(error), error=error)
 
     def after_train(self) -> None:
         if self.broken and self.loader.skips:
@@ -78,12 +94,12 @@ class WatchBrokenImages(HookBase):
                 f"(DATALOADER.ON_BROKEN_IMAGE): {names(self.broken)}."
             )
 
-    def _share(self) -> Optional[BrokenImageError]:
+    def _share(self, broken: Optional[BrokenImageError]) -> Optional[BrokenImageError]:
         """Let all processes know what each has met; returns the error that ends the training."""
         found = {k: v for k, v in self.loader.broken.items() if k not in self.broken}
         before = set(self.broken)
         ends = False
-        for others, end in comm.all_gather((found, self.step.broken is not None)):
+        for others, end in comm.all_gather((found, broken is not None)):
             self.broken.update(others)
             ends |= end
         for name, reason in self.broken.items():
