@@ -108,3 +108,8 @@ def test_a_name_without_anything_lists_the_known():
 def test_weights_are_read_whatever_the_ending(tmp_path, name):
     torch.save({"model": GOOD}, tmp_path / name)
     load(tmp_path / name, False)
+
+
+def test_what_a_catalog_does_not_have():
+    with pytest.raises(ValueError, match="no weights 'catalog://nowhere': model not present"):
+        load("catalog://nowhere", False)

@@ -113,6 +113,7 @@ def test_a_damaged_file_is_named(fetched):
     "name, words",
     [
         ("test_resnet.nowhere", f"no such weights. The nearest are .*{NAME}"),
+        ("resnet51", "no such weights. The nearest are .*resnet50"),
         ("gcvit_tiny.in1k", "timm has no such weights on Hugging Face"),
     ],
 )

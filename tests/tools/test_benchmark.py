@@ -329,6 +329,9 @@ def test_weights_are_loaded(run_here, tiny_cfg, make_model, tmp_path):
         (["--config-file", "nowhere.yaml"], "'nowhere.yaml' does not exist.*nearest are"),
         (["--config-file", CONFIG, "quickstart.yaml"], "Two configs would be 'quickstart'"),
         (["--config-file", CONFIG, "--weights", "a", "b"], "2 files for 1 configs. Give one"),
+        (["--config-file", CONFIG, "--weights", "nowhere.pth"], "'nowhere.pth' do not exist"),
+        (["--config-file", CONFIG, "--opts", "MODEL.WEIGHTS", "a.pth"], "argument of its own"),
+        (["--config-file", CONFIG, "--output", "{folder}/benchmark.md"], "is no folder"),
         (["--config-file", CONFIG, "--size", "0", "96"], "--size .* must be 1 or more"),
         (["--config-file", CONFIG, "--rounds", "0"], "must be 1 or more"),
         (

@@ -90,6 +90,21 @@ def test_an_image_that_cannot_be_used_is_named(tiny_cfg, make_model):
         tool.inference_ious(make_model(tiny_cfg), [batch], {})
 
 
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (["--output", "{file}"], "'{file}' is no folder"),
+        (["--output", "{file}2", "--num-images", 0], "--num-images must be 1 or more, not 0"),
+    ],
+)
+def test_mistakes_end_with_one_line(run_here, tmp_path, args, message):
+    file = tmp_path / "file"
+    file.touch()
+    args = [str(x).format(file=file) for x in args]
+    result = run_here(SCRIPT, "--config-file", CONFIG, "--weights", file, *args, check=False)
+    assert result.returncode == 1 and message.format(file=file) in result.stdout.splitlines()[-1]
+
+
 def test_run(run_here, tiny_cfg, make_model, environment, tmp_path):
     weights, output = tmp_path / "model.pth", tmp_path / "out"
     torch.save({"model": make_model(tiny_cfg).state_dict()}, weights)

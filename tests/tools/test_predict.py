@@ -1,6 +1,7 @@
 """predict.py with images, and data sets of them."""
 
 import json
+import sys
 from math import ceil
 
 import cv2
@@ -170,6 +171,15 @@ def test_options_that_an_exported_file_has_fixed_are_named(run_script, images, t
     opts = ["TEST.AUG.ENABLED", True, "INPUT.MIN_SIZE_TEST", 64]
     arguments = ["--weights", weights, "--input", images, "--output", tmp_path, "--opts", *opts]
     with pytest.raises(SystemExit, match="changed: TEST.AUG.ENABLED, INPUT.MIN_SIZE_TEST. Export"):
+        run_script(*arguments)
+
+
+def test_onnx_without_onnx_runtime(run_script, images, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    weights = tmp_path / "model.onnx"
+    weights.write_bytes(b"onnx")
+    arguments = ["--weights", weights, "--input", images, "--output", tmp_path / "out"]
+    with pytest.raises(SystemExit, match="^predict.py: .*pip install.*onnxruntime"):
         run_script(*arguments)
 
 

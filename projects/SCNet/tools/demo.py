@@ -40,8 +40,7 @@ def make_predictor(args: Namespace):
     """The predictor that the arguments name, with all that its model can say.
 
     Raises:
-        OSError, ValueError: see :func:`find_model` and
-            :class:`scnet.Predictor`.
+        OSError, ValueError, ImportError: see :func:`find_model` and :class:`scnet.Predictor`.
     """
     from scnet import Predictor
     from scnet.inference.demo_page import LOWEST

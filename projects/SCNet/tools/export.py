@@ -17,14 +17,12 @@ from scnet_tools.arguments import (
 )
 from scnet_tools.model_arguments import add_model_arguments, read_model_config
 
-ENDINGS = {"onnx": ".onnx", "torchscript": ".ts"}  # by format
-
 
 def parse_args() -> Namespace:
     parser = make_parser(__doc__)
     add = parser.add_argument
     add_model_arguments(parser)
-    add("--format", required=True, choices=ENDINGS)
+    add("--format", required=True, choices=["onnx", "torchscript"])
     add("--output", required=True, metavar="FILE", help="ends in .ts or .onnx")
     add(
         "--size",
@@ -52,6 +50,8 @@ def check_output(path: str, model_format: str, overwrite: bool) -> None:
         FileExistsError: there is such a file.
         FileNotFoundError: there is no such folder.
     """
+    from scnet.exported_formats import ENDINGS
+
     if not path.endswith(ENDINGS[model_format]):
         raise ValueError(
             f"'{path}' must end in {ENDINGS[model_format]} for --format {model_format}: the "

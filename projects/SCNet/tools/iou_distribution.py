@@ -12,6 +12,7 @@ DATASETS.TEST. Ground truth that is appended to the training samples fits perfec
 rest where samples are few; it is left out unless it is asked for.
 """
 
+import os
 from argparse import Namespace
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def parse_args() -> Namespace:
     add = parser.add_argument
     add_model_arguments(parser)
     add("--output", required=True, metavar="FOLDER")
-    add("--num-images", type=int, default=1000, help="of each data set (default: %(default)s)")
+    add("--num-images", type=int, default=1000, help="at most, of each kind (%(default)s)")
     add("--with-appended", action="store_true", help="keep ground truth among the samples")
     add("--overwrite", action="store_true", help="replace an earlier result")
     add_opts(parser)
@@ -42,8 +43,12 @@ def main() -> None:
     from scnet.config_mistakes import check_device
     from scnet.engine import configure_data
     from scnet.engine.iou_distribution import iou_distribution
+    from scnet.overwrite import refuse_impossible_outputs
 
     with mistakes_in_one_line():
+        if args.num_images < 1:
+            raise ValueError(f"--num-images must be 1 or more, not {args.num_images}.")
+        refuse_impossible_outputs([os.path.join(args.output, "below.json")], [])
         cfg = read_model_config(args)
         check_device(cfg)
         configure_data(cfg, args.opts[::2])

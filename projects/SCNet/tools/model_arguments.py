@@ -1,6 +1,5 @@
 """The model that the arguments of several tools name: its weights, and the config beside them."""
 
-import os
 from argparse import ArgumentParser, Namespace
 from typing import TYPE_CHECKING, Optional, Tuple
 
@@ -55,13 +54,6 @@ def read_model_config(args: Namespace) -> "CfgNode":
     return cfg
 
 
-def is_exported(weights: str) -> bool:
-    """Whether a file is one of `scnet export`."""
-    from scnet.export.runtime import LOADERS
-
-    return os.path.splitext(weights)[1].lower() in LOADERS
-
-
 def find_model(args: Namespace) -> Tuple[str, Optional["CfgNode"], bool]:
     """The weights, their config, and whether they are trusted, as the arguments say.
 
@@ -73,6 +65,7 @@ def find_model(args: Namespace) -> Tuple[str, Optional["CfgNode"], bool]:
         OSError: see there.
     """
     from scnet.config import read_cfg
+    from scnet.exported_formats import is_exported
 
     if args.weights and is_exported(args.weights) and not args.config_file:
         fixed = [key for key in args.opts[::2] if key != TRUST]

@@ -123,7 +123,7 @@ def make_predictor(args: Namespace, lowest: float):
         lowest: score that is needed.
 
     Raises:
-        OSError, ValueError: see :func:`find_model` and :class:`scnet.Predictor`.
+        OSError, ValueError, ImportError: see :func:`find_model` and :class:`scnet.Predictor`.
     """
     from scnet import Predictor
     from scnet.inference.tiles import Tiles
@@ -152,7 +152,7 @@ def main() -> None:
 
     threshold = 0.5 if args.threshold is None else args.threshold
     json_threshold = args.json_threshold or 0.0
-    with mistakes_in_one_line():
+    with mistakes_in_one_line(ImportError):
         refuse_unused(args)
         class_thresholds = read_class_thresholds(args.class_threshold)
         lowest = min([threshold, *class_thresholds.values()])

@@ -4,7 +4,7 @@ import os
 
 from detectron2.utils.file_io import PathManager
 
-EXPORTED = (".onnx", ".ts")  # endings of what scnet export writes
+from ..exported_formats import is_exported
 
 
 def find_weights(name: str) -> str:
@@ -21,7 +21,7 @@ def find_weights(name: str) -> str:
         OSError: it cannot be fetched, or is a folder.
         ValueError: it is an exported model, or no name of weights.
     """
-    if name.lower().endswith(EXPORTED):
+    if is_exported(name):
         raise ValueError(
             f"'{name}' is an exported model, which scnet predict and Predictor run as it is. "
             "Here give the weights (.pth) that it was made of."
@@ -39,6 +39,8 @@ def find_weights(name: str) -> str:
                 f"Cannot fetch the weights '{name}': {error}. Fetch them by hand, and give the "
                 "file."
             ) from error
+        except RuntimeError as error:  # Detectron2 of a catalog:// that it does not know
+            raise ValueError(f"There are no weights '{name}': {error}.") from error
     if not os.path.isfile(local):
         raise FileNotFoundError(f"Weights '{name}' do not exist.")
     return local

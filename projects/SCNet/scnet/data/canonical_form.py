@@ -49,7 +49,7 @@ class PlainAnnotation(msgspec.Struct, gc=False):
     segmentation: Union[List[Annotated[List[float], msgspec.Meta(min_length=6)]], Dict, None] = None
 
     def get(self, key: str) -> Any:
-        """Get a value by its key in the file."""
+        """Get a value by its key, a field of this class; by default what a missing one means."""
         return getattr(self, key)
 
 
@@ -78,6 +78,7 @@ class CanonicalForm:
         """
         self._counts: Dict[str, int] = {}
         self._examples: Dict[str, str] = {}
+        self._few_are_plain = False
         of_category = (("id", _id, "ids"), ("name", _name, "names of classes"))
         of_image = (("id", _id, "ids"), ("height", _whole, "sizes"), ("width", _whole, "sizes"))
         self.categories = [self._apply(x, of_category) for x in categories]
@@ -105,7 +106,8 @@ class CanonicalForm:
         """Read the annotations that are like almost all of a good file.
 
         There is nothing to convert in these, and nothing wrong with them but perhaps their
-        coordinates and an id that another has. They have polygons or no mask.
+        coordinates and an id that another has. They have polygons or no mask. Where few are so,
+        looking for them takes longer than it saves, and none is found any more.
 
         Args:
             entries: text or dicts, as they are in the file.
@@ -113,8 +115,11 @@ class CanonicalForm:
         Returns:
             None in the place of each other one.
         """
-        found = _read_all(entries)
-        return [x if x and self._is_plain(x) else None for x in found]
+        if self._few_are_plain:
+            return [None] * len(entries)
+        found = [x if x and self._is_plain(x) else None for x in _read_all(entries)]
+        self._few_are_plain = 2 * found.count(None) > len(found)
+        return found
 
     def _is_plain(self, x: PlainAnnotation) -> bool:
         """Whether it needs no conversion, see :meth:`read_plain`."""
@@ -153,7 +158,8 @@ def _read_all(entries: List[Entry]) -> Sequence[Optional[PlainAnnotation]]:
             return msgspec.convert(entries, List[PlainAnnotation])
         return _decode_list(b"[" + b",".join(entries) + b"]")  # type: ignore[arg-type]
     except msgspec.DecodeError:
-        return [None] if len(entries) == 1 else [_read_all([x])[0] for x in entries]
+        half = len(entries) // 2
+        return [*_read_all(entries[:half]), *_read_all(entries[half:])] if half else [None]
 
 
 class _Reference:

@@ -32,7 +32,7 @@ class Run(NamedTuple):
 
     Attributes:
         annotations: in COCO's forms; those like almost all of a good file are no dicts, which is
-            fast. Both have ``get``.
+            fast. Both have ``get`` for the keys of :class:`PlainAnnotation`.
         entries: each as it takes little memory, for :func:`scnet.data.coco_file.decode`.
     """
 

@@ -47,7 +47,7 @@ def iou_distribution(
         cfg: with the weights of the model, whose data sets are registered. The samples of training
             are collected over DATASETS.TRAIN, the final boxes over DATASETS.TEST.
         folder: see :func:`save`.
-        num_images: of each data set.
+        num_images: of DATASETS.TRAIN, and of DATASETS.TEST; 1 or more.
         with_appended: see :func:`training_ious`.
 
     Returns:

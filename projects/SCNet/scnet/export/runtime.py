@@ -19,6 +19,7 @@ from detectron2.structures import Boxes, Instances
 from torch import Tensor
 
 from ..checkpoint.reading import check_sums
+from ..exported_formats import ENDINGS
 from .checksum import KEYS, check
 from .own_files import is_own
 
@@ -181,4 +182,4 @@ def _load_onnx(path: str, trusted: bool):  # it is data, trusted or not
     return run, metadata
 
 
-LOADERS = {".ts": _load_torchscript, ".onnx": _load_onnx}
+LOADERS = {ENDINGS["torchscript"]: _load_torchscript, ENDINGS["onnx"]: _load_onnx}

@@ -5,6 +5,7 @@ from typing import Callable, Dict, List, Protocol
 import numpy as np
 from detectron2.structures import Instances
 
+from ..exported_formats import ENDINGS
 from .exported_backend import ExportedBackend
 from .pytorch_backend import PyTorchBackend
 
@@ -44,6 +45,5 @@ class Backend(Protocol):
 BACKENDS: Dict[str, Callable[..., Backend]] = {
     ".pth": PyTorchBackend,
     ".pkl": PyTorchBackend,
-    ".ts": ExportedBackend,
-    ".onnx": ExportedBackend,
+    **dict.fromkeys(ENDINGS.values(), ExportedBackend),
 }

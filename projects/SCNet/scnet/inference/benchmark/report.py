@@ -10,12 +10,14 @@ import torch
 from tabulate import tabulate
 
 from ...device_name import device_name
+from ...overwrite import refuse_impossible_outputs
 from ...tf32 import set_tf32_alike
 from ...whole_files import whole_file
 from .measure import measure
 from .parts import PARTS
 from .settings import Settings
 
+FILES = ("benchmark.md", "benchmark.json")
 NOTES = """
 Times: seconds per image, medians of the rounds; min and max of the total. A part lasts until the
 next one begins. Context: semantic branch and global context. Boxes: all cascade stages and
@@ -40,10 +42,12 @@ def benchmark(settings: Settings, folder: Optional[str] = None) -> str:
 
     Raises:
         FileExistsError: the folder has such files.
+        OSError: they cannot be written.
     """
-    for name in ("benchmark.md", "benchmark.json"):
-        if folder and Path(folder, name).exists():
-            raise FileExistsError(f"'{folder}' has {name} already. Choose another --output.")
+    for path in (Path(folder, name) for name in FILES) if folder else ():
+        refuse_impossible_outputs([str(path)], [])
+        if path.exists():
+            raise FileExistsError(f"'{folder}' has {path.name} already. Choose another --output.")
     torch.set_num_threads(settings.threads)
     tf32 = set_tf32_alike() if settings.device == "cuda" else "no, not on a CPU"
     rows = measure(settings)
@@ -67,7 +71,7 @@ def benchmark(settings: Settings, folder: Optional[str] = None) -> str:
     report = "\n".join([*(f"- {k}: {v}" for k, v in description.items()), NOTES, table])
     if folder:
         numbers = json.dumps({"settings": description, "configs": rows}, indent=2)
-        for name, text in {"benchmark.md": report, "benchmark.json": numbers}.items():
+        for name, text in zip(FILES, (report, numbers)):
             with whole_file(os.path.join(folder, name)) as f:
                 f.write(text + "\n")
     return report

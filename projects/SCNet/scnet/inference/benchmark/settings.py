@@ -7,6 +7,7 @@ from typing import List, Optional, Sequence
 import numpy as np
 import torch
 
+from ...checkpoint.weights_file import find_weights
 from ...config import find_config, read_cfg
 from ...data import read_image
 from ...image_kind import COLOUR, ImageKind
@@ -61,11 +62,16 @@ class Settings:
                 f"--weights has {len(self.weights)} files for {len(names)} configs. Give one for "
                 "each config, in the same order."
             )
+        for name in filter(None, self.weights):
+            find_weights(name)
+        opts = dict(zip(self.opts[::2], self.opts[1::2]))
+        if opts.get("MODEL.WEIGHTS"):
+            raise ValueError("MODEL.WEIGHTS has an argument of its own: --weights.")
         has_gpu = torch.cuda.is_available()
         self.device = self.device or ("cuda" if has_gpu else "cpu")
         if self.device == "cuda" and not has_gpu:
             raise ValueError("--device is cuda, but PyTorch sees no GPU here.")
-        asked = dict(zip(self.opts[::2], self.opts[1::2])).get("MODEL.DEVICE", self.device)
+        asked = opts.get("MODEL.DEVICE", self.device)
         if asked != self.device:
             raise ValueError(
                 f"--opts has MODEL.DEVICE {asked}, but --device is {self.device}, also where it is "

@@ -25,13 +25,15 @@ def known_to_timm(weights: str) -> Any:
     name = weights.removeprefix(PREFIX)
     try:
         known = timm.get_pretrained_cfg(name)
-    except RuntimeError as error:
+    except RuntimeError:  # for an unknown word after the dot; None for an unknown model
+        known = None
+    if known is None:
         near = get_close_matches(name, timm.list_pretrained(), 3)
         raise ValueError(
             f"'{weights}': timm {timm.__version__} has no such weights. "
             + (f"The nearest are {', '.join(near)}. " if near else "")
             + "timm.list_pretrained() lists all."
-        ) from error
+        )
     if not known.hf_hub_id:
         raise ValueError(
             f"'{weights}': timm has no such weights on Hugging Face. timm.list_pretrained() lists "
