@@ -17,9 +17,9 @@ logger = logging.getLogger(__name__)
 
 
 class PreciseBatchNorm(HookBase):
-    """Computes them at the times of Detectron2's ``PreciseBN``, but from other batches.
+    """Computes these statistics when Detectron2's ``PreciseBN`` does, but from other batches.
 
-    They are the next ones of the training. So the statistics follow from the seed and the
+    The batches are the next ones of the training. So the statistics follow from the seed and the
     iteration, as all of a run does. Images that cannot be used are treated as those of a step, and
     leave the model as it is.
     """
